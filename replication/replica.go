@@ -84,7 +84,7 @@ type Role int8
 
 // The roles.
 const (
-	Idle     Role = iota // no leader known, or not yet told
+	Idle Role = iota // no leader known, or not yet told
 	Follower
 	Leader
 	Offline // a disk error: everything returns *log.StorageError
@@ -140,7 +140,9 @@ func (p *Pending) Fail(err error) bool { panic("stub") }
 // Append appends one batch as leader. done is called exactly once, without locks, perhaps before Append returns: at once for an error or AcksNone; when the leader has confirmed (synced, with
 // FlushMessages 1) for AcksLeader; when the high watermark has passed the batch for AcksAll. The returned Pending is nil when done was called already.
 // b is not kept after Append returns.
-func (r *Replica) Append(b record.Batch, o AppendOptions, done func(AppendResult)) *Pending { panic("stub") }
+func (r *Replica) Append(b record.Batch, o AppendOptions, done func(AppendResult)) *Pending {
+	panic("stub")
+}
 
 // Reader says on whose behalf a read is made.
 type Reader int8

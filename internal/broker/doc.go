@@ -1,0 +1,2 @@
+// Package broker is what a node answers to Kafka's requests.
+package broker

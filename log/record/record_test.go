@@ -63,9 +63,17 @@ func read(t testing.TB, b Batch) []Record {
 	return rs
 }
 
+var codecs = []Codec{None, Gzip, Snappy, LZ4, Zstd}
+
 func TestRoundTrip(t *testing.T) {
-	rs := sample(500)
-	b := build(t, BuilderConfig{}, rs)
-	require.NoError(t, b.CheckCRC())
-	assert.Equal(t, rs, read(t, b))
+	rs := sample(2000) // more than one block of each codec
+	for _, c := range codecs {
+		lo, hi, _ := c.levels()
+		for _, level := range []int{0, lo, 2, 9, hi} {
+			b := build(t, BuilderConfig{Codec: c, Level: level}, rs)
+			require.NoError(t, b.CheckCRC())
+			assert.Equal(t, c, b.Codec())
+			require.Equal(t, rs, read(t, b), "%s level %d", c, level)
+		}
+	}
 }

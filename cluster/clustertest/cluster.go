@@ -1,0 +1,365 @@
+package clustertest
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/insynclog/insync/cluster"
+	"github.com/insynclog/insync/consumer"
+	"github.com/insynclog/insync/internal/vfs"
+	"github.com/insynclog/insync/log/record"
+	"github.com/insynclog/insync/producer"
+	"github.com/insynclog/insync/transport"
+)
+
+// Config sets up a Cluster. The zero value is one node.
+type Config struct {
+	Nodes int      // 0 means 1
+	Racks []string // rack of each node; missing ones have none
+	Seed  uint64   // of everything random
+
+	// Node, if set, changes a node's configuration before it starts: topic defaults, timeouts, events, a logger.
+	Node func(*cluster.Config)
+
+	// Timeout bounds every wait of the cluster's methods. 0 means one minute.
+	Timeout time.Duration
+}
+
+// Cluster is a cluster under test. Nodes are numbered from 1; a node's host on the network is "node1" and so on, the test's own clients are "client".
+type Cluster struct {
+	tb      testing.TB
+	config  Config
+	ctx     context.Context
+	rng     *rand.Rand
+	network *transport.Mem
+	members []*member
+	clients []*transport.Client
+}
+
+// member is one node with the disk that outlives it.
+type member struct {
+	config cluster.Config
+	disk   *vfs.Mem
+	node   *cluster.Node // nil while it is down
+}
+
+const port = "9092"
+
+func host(id int32) string { return fmt.Sprintf("node%d", id) }
+
+// New starts a cluster and returns when all nodes can take requests. Topics are created automatically unless Config.Node says otherwise.
+func New(tb testing.TB, c Config) *Cluster {
+	tb.Helper()
+	c.Nodes = max(c.Nodes, 1)
+	if c.Timeout == 0 {
+		c.Timeout = time.Minute
+	}
+	tc := &Cluster{tb: tb, config: c, ctx: context.Background(), rng: rand.New(rand.NewPCG(c.Seed, 0x696e73796e63)), network: transport.NewMem()}
+	var voters []cluster.Voter
+	for id := int32(1); id <= int32(c.Nodes); id++ {
+		voters = append(voters, cluster.Voter{ID: id, Addr: host(id) + ":" + port})
+	}
+	for _, v := range voters {
+		m := &member{disk: vfs.NewMem(), config: cluster.Config{
+			NodeID: v.ID, Dir: "data", Listen: v.Addr, Network: tc.network.Host(host(v.ID)), Voters: voters, AutoCreateTopics: true,
+			Rand: rand.New(rand.NewPCG(tc.rng.Uint64(), uint64(v.ID))),
+		}}
+		if int(v.ID) <= len(c.Racks) {
+			m.config.Rack = c.Racks[v.ID-1]
+		}
+		if c.Node != nil {
+			c.Node(&m.config)
+		}
+		tc.members = append(tc.members, m)
+	}
+	tb.Cleanup(tc.close)
+	var wg sync.WaitGroup
+	errs := make([]error, len(tc.members))
+	for i, m := range tc.members {
+		wg.Go(func() { errs[i] = tc.start(m) })
+	}
+	wg.Wait()
+	for _, err := range errs {
+		tc.check(err)
+	}
+	return tc
+}
+
+func (c *Cluster) start(m *member) error {
+	ctx, cancel := c.timeout()
+	defer cancel()
+	config := m.config
+	config.FS = m.disk
+	node, err := cluster.Start(ctx, config)
+	m.node = node
+	return err
+}
+
+func (c *Cluster) timeout() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(c.ctx, c.config.Timeout)
+}
+
+func (c *Cluster) check(err error) {
+	if err != nil {
+		c.tb.Helper()
+		c.tb.Fatalf("clustertest: %v", err)
+	}
+}
+
+func (c *Cluster) close() {
+	for _, cl := range c.clients {
+		cl.Close()
+	}
+	var wg sync.WaitGroup
+	for _, m := range c.members {
+		if m.node != nil {
+			wg.Go(func() {
+				if err := m.node.Close(); err != nil {
+					c.tb.Errorf("clustertest: close node %d: %v", m.config.NodeID, err)
+				}
+			})
+		}
+	}
+	wg.Wait()
+}
+
+func (c *Cluster) member(id int32) *member {
+	if id < 1 || int(id) > len(c.members) {
+		c.tb.Helper()
+		c.tb.Fatalf("clustertest: no node %d", id)
+	}
+	return c.members[id-1]
+}
+
+// Node returns a node, nil while it is down.
+func (c *Cluster) Node(id int32) *cluster.Node { return c.member(id).node }
+
+// Any returns a node that is up.
+func (c *Cluster) Any() *cluster.Node {
+	for _, m := range c.members {
+		if m.node != nil {
+			return m.node
+		}
+	}
+	c.tb.Helper()
+	c.tb.Fatal("clustertest: every node is down")
+	return nil
+}
+
+// Network is the network between the nodes and their clients, for faults beyond Cut and Heal.
+func (c *Cluster) Network() *transport.Mem { return c.network }
+
+// Addrs are the addresses of all nodes: a bootstrap list.
+func (c *Cluster) Addrs() []string {
+	var addrs []string
+	for _, m := range c.members {
+		addrs = append(addrs, host(m.config.NodeID)+":"+port)
+	}
+	return addrs
+}
+
+// Client returns a client that reaches the cluster over the network from the host "client". It is closed with the cluster.
+func (c *Cluster) Client() *transport.Client {
+	c.tb.Helper()
+	client, err := transport.NewClient(transport.ClientConfig{Bootstrap: c.Addrs(), Network: c.network.Host("client")})
+	c.check(err)
+	c.clients = append(c.clients, client)
+	return client
+}
+
+// client is the one that the cluster's own methods share.
+func (c *Cluster) client() *transport.Client {
+	if len(c.clients) == 0 {
+		return c.Client()
+	}
+	return c.clients[0]
+}
+
+// CreateTopic creates a topic and returns when every node that is up knows it.
+func (c *Cluster) CreateTopic(name string, partitions int32, replicationFactor int16) {
+	c.tb.Helper()
+	ctx, cancel := c.timeout()
+	defer cancel()
+	c.check(cluster.NewAdmin(c.client()).CreateTopic(ctx, cluster.TopicSpec{Name: name, Partitions: partitions, ReplicationFactor: replicationFactor}))
+	c.Await(fmt.Sprintf("every node knows topic %q", name), func() bool {
+		for _, m := range c.members {
+			if m.node == nil {
+				continue
+			}
+			s := m.node.Status()
+			if _, ok := s.Topic(name); !ok {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// partition returns a partition as a node that is up knows it.
+func (c *Cluster) partition(topic string, partition int32) (cluster.PartitionStatus, bool) {
+	s := c.Any().Status()
+	t, ok := s.Topic(topic)
+	if !ok || int(partition) >= len(t.Partitions) {
+		return cluster.PartitionStatus{}, false
+	}
+	return t.Partitions[partition], true
+}
+
+// Leader returns the node that leads a partition, waiting until there is one that is up.
+func (c *Cluster) Leader(topic string, partition int32) (leader int32) {
+	c.tb.Helper()
+	c.Await(fmt.Sprintf("%s-%d has a leader", topic, partition), func() bool {
+		p, ok := c.partition(topic, partition)
+		leader = p.Leader
+		return ok && leader > 0 && c.member(leader).node != nil
+	})
+	return leader
+}
+
+// AwaitISR waits until n replicas of a partition are in sync.
+func (c *Cluster) AwaitISR(topic string, partition int32, n int) {
+	c.tb.Helper()
+	c.Await(fmt.Sprintf("%s-%d has %d replicas in sync", topic, partition, n), func() bool {
+		p, ok := c.partition(topic, partition)
+		return ok && len(p.ISR) == n
+	})
+}
+
+// Await waits until cond holds, looking every few milliseconds; it fails the test after Config.Timeout.
+func (c *Cluster) Await(what string, cond func() bool) {
+	c.tb.Helper()
+	for deadline := time.Now().Add(c.config.Timeout); !cond(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			for _, m := range c.members {
+				if m.node != nil {
+					c.tb.Log(m.node.Status())
+				}
+			}
+			c.tb.Fatalf("clustertest: not within %v: %s", c.config.Timeout, what)
+		}
+	}
+}
+
+// Stop stops a node in order: it hands its leaderships over.
+func (c *Cluster) Stop(id int32) {
+	c.tb.Helper()
+	ctx, cancel := c.timeout()
+	defer cancel()
+	m := c.member(id)
+	c.check(m.node.Shutdown(ctx))
+	m.node = nil
+}
+
+// Kill stops a node as kill -9 does: everything written survives, also what was not synced.
+func (c *Cluster) Kill(id int32) { c.crash(id, vfs.KeepAll) }
+
+// Crash stops a node as a power loss does: what was not synced is gone.
+func (c *Cluster) Crash(id int32) { c.crash(id, vfs.DropAll) }
+
+// CrashTorn stops a node as a power loss does on a bad day: of what was not synced a random part survives, torn and out of order.
+func (c *Cluster) CrashTorn(id int32) { c.crash(id, vfs.KeepRandom) }
+
+func (c *Cluster) crash(id int32, mode vfs.CrashMode) {
+	m := c.member(id)
+	if m.node == nil {
+		return
+	}
+	m.disk = m.disk.Crash(mode, c.rng) // first, so that nothing more reaches the disk
+	m.node.Kill()
+	m.node = nil
+}
+
+// Restart starts a node that is down, with the disk it had, and returns when it can take requests.
+func (c *Cluster) Restart(id int32) {
+	c.tb.Helper()
+	m := c.member(id)
+	if m.node != nil {
+		c.tb.Fatalf("clustertest: node %d is up", id)
+	}
+	c.check(c.start(m))
+}
+
+// Cut cuts the network between two nodes in both directions; connections stay open and silent, as when a cable is pulled.
+func (c *Cluster) Cut(a, b int32) {
+	c.CutOneWay(a, b)
+	c.CutOneWay(b, a)
+}
+
+// CutOneWay loses what from sends to to.
+func (c *Cluster) CutOneWay(from, to int32) {
+	c.network.SetLink(host(from), host(to), transport.Link{Cut: true})
+}
+
+// Isolate cuts a node off from all others and from clients.
+func (c *Cluster) Isolate(id int32) {
+	c.network.SetLink(host(id), "*", transport.Link{Cut: true})
+	c.network.SetLink("*", host(id), transport.Link{Cut: true})
+}
+
+// Heal mends the network.
+func (c *Cluster) Heal() { c.network.Heal() }
+
+// Produce writes values to a topic with acks=all and returns when all are acknowledged.
+func (c *Cluster) Produce(topic string, values ...[]byte) {
+	c.tb.Helper()
+	ctx, cancel := c.timeout()
+	defer cancel()
+	p, err := producer.New(producer.Config{Client: c.client()})
+	c.check(err)
+	defer p.Close()
+	for _, v := range values {
+		_, err := p.Produce(ctx, &record.Record{Topic: topic, Value: v})
+		c.check(err)
+	}
+}
+
+// ReadAll reads everything that is committed in a topic at the moment, by partition and offset.
+func (c *Cluster) ReadAll(topic string) []record.Record {
+	c.tb.Helper()
+	ctx, cancel := c.timeout()
+	defer cancel()
+	t, err := c.client().Topic(ctx, topic, false)
+	c.check(err)
+	ends := map[int32]int64{}
+	for p := range t.Partitions {
+		if end := c.end(ctx, topic, int32(p)); end > 0 {
+			ends[int32(p)] = end
+		}
+	}
+	if len(ends) == 0 {
+		return nil
+	}
+	cons, err := consumer.New(consumer.Config{Client: c.client(), Topics: []string{topic}})
+	c.check(err)
+	defer cons.Close()
+	var all []record.Record
+	for b, err := range cons.Batches(ctx) {
+		c.check(err)
+		for i := range b.Records {
+			all = append(all, b.Records[i].Clone())
+		}
+		for _, s := range cons.Status() {
+			if end, ok := ends[s.Partition]; ok && s.Position >= end {
+				delete(ends, s.Partition)
+			}
+		}
+		if len(ends) == 0 {
+			break
+		}
+	}
+	if len(ends) > 0 {
+		c.tb.Fatalf("clustertest: read of %q ended before the end of partitions %v: %v", topic, ends, ctx.Err())
+	}
+	slices.SortStableFunc(all, func(a, b record.Record) int {
+		if a.Partition != b.Partition {
+			return int(a.Partition - b.Partition)
+		}
+		return int(a.Offset - b.Offset)
+	})
+	return all
+}

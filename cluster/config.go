@@ -1,0 +1,278 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/insynclog/insync/internal/vfs"
+	"github.com/insynclog/insync/transport"
+)
+
+// Config sets up a Node. The zero value is a single node in memory that does not listen.
+type Config struct {
+	// NodeID identifies the node in its cluster (Kafka: node.id). 0 means 1.
+	NodeID int32
+
+	// Dir is the data directory; it is created if it does not exist. "" keeps everything in memory: the same code, no files.
+	Dir string
+
+	// Listen is the address ("host:port", port 0 picks one) on which Kafka clients and other nodes reach this one; "" does not listen, which only a single node can do.
+	// An address beyond loopback needs Insecure or a Network of your own (TLS): a listener without authentication is not opened to the world by accident.
+	Listen string
+
+	// Listener is used instead of Listen if it is not nil; the node closes it. It is the way to know the port of every node before the first one starts.
+	Listener net.Listener
+
+	// Advertise is the address told to clients (Kafka: advertised.listeners). "" means the listener's own.
+	Advertise string
+
+	// Insecure allows Listen on an address beyond loopback with plain TCP.
+	Insecure bool
+
+	// Network is what Listen and connections to other nodes use. nil means transport.TCP(nil).
+	Network transport.Network
+
+	// Voters are the members of the metadata quorum, this node among them, the same list on every node (Kafka: controller.quorum.voters). nil means this node alone.
+	Voters []Voter
+
+	// ClusterID is the cluster's identity (Kafka: cluster.id). "" takes the directory's, or what the first controller of a new cluster makes up.
+	ClusterID string
+
+	// Rack is where the node stands (Kafka: broker.rack): replicas are spread over racks, and consumers read from a replica in their own.
+	Rack string
+
+	// AutoCreateTopics creates topics that clients ask for (Kafka: auto.create.topics.enable, on there, off here: a typo should not make a topic on disk).
+	AutoCreateTopics bool
+
+	// Topic holds the defaults of topics that do not set a value of their own.
+	Topic TopicDefaults
+
+	// HeartbeatInterval is how often the node tells the controller that it lives (Kafka: broker.heartbeat.interval.ms). 0 means 2 s.
+	HeartbeatInterval time.Duration
+
+	// SessionTimeout is how long a node may be silent before its leaderships go to others (Kafka: broker.session.timeout.ms). 0 means 9 s.
+	SessionTimeout time.Duration
+
+	// ElectionTimeout is how long a voter waits for the active controller before it stands for election (Kafka: controller.quorum.election.timeout.ms). 0 means 1 s.
+	ElectionTimeout time.Duration
+
+	// ReplicaLagTime is how long a follower may lag before it leaves the ISR (Kafka: replica.lag.time.max.ms). 0 means 30 s.
+	ReplicaLagTime time.Duration
+
+	// Events tells the application what happens. All functions are optional.
+	Events Listener
+
+	// Logger receives the node's log. nil is silent.
+	Logger *slog.Logger
+
+	// FS is the disk that Dir names a place on; nil means the operating system's, or memory if Dir is empty. It is for package clustertest.
+	FS vfs.FS
+
+	// Rand is the source of uuids, placement and jitter; nil is seeded by the system. It is for package clustertest.
+	Rand *rand.Rand
+}
+
+// Voter is one member of the metadata quorum.
+type Voter struct {
+	ID   int32
+	Addr string // "host:port"
+}
+
+// TopicDefaults are the values of topic settings that topics do not set themselves.
+type TopicDefaults struct {
+	// Partitions of a topic created without a number (Kafka: num.partitions). 0 means 1.
+	Partitions int32
+	// ReplicationFactor of a topic created without one (Kafka: default.replication.factor). 0 means min(3, nodes).
+	ReplicationFactor int16
+	// MinInSyncReplicas (Kafka: min.insync.replicas). 0 means a majority from replication factor 3 on (3→2, 5→3), else 1; Kafka's default is 1.
+	MinInSyncReplicas int
+	// FlushMessages (Kafka: flush.messages) is the number of records after which a log is synced. 0 means 1: an acknowledgement says that the record is on stable storage.
+	// Negative never syncs because of a count: the acknowledgement then says that the record is in the page cache, as in Kafka.
+	FlushMessages int64
+	// FlushInterval (Kafka: flush.ms) is the time after which a log is synced. 0 means never because of time.
+	FlushInterval time.Duration
+	// SegmentBytes (Kafka: log.segment.bytes). 0 means 1 GiB.
+	SegmentBytes int32
+	// RetentionAge (Kafka: log.retention.ms). 0 means 7 days, negative for ever.
+	RetentionAge time.Duration
+	// RetentionBytes per partition (Kafka: log.retention.bytes). 0 means unlimited.
+	RetentionBytes int64
+	// MaxMessageBytes is the largest batch (Kafka: message.max.bytes). 0 means 1 MiB + 12.
+	MaxMessageBytes int32
+}
+
+// static is the configuration under Kafka's names, as DescribeConfigs shows it and the broker reads it. Only what differs from the defaults is in it.
+func (c *Config) static() map[string]string {
+	m := map[string]string{"node.id": strconv.Itoa(int(c.NodeID)), "auto.create.topics.enable": strconv.FormatBool(c.AutoCreateTopics)}
+	set := func(key string, v int64) {
+		if v != 0 {
+			m[key] = strconv.FormatInt(v, 10)
+		}
+	}
+	if c.Rack != "" {
+		m["broker.rack"] = c.Rack
+	}
+	set("broker.heartbeat.interval.ms", c.HeartbeatInterval.Milliseconds())
+	set("broker.session.timeout.ms", c.SessionTimeout.Milliseconds())
+	set("controller.quorum.election.timeout.ms", c.ElectionTimeout.Milliseconds())
+	set("replica.lag.time.max.ms", c.ReplicaLagTime.Milliseconds())
+	t := c.Topic
+	set("num.partitions", int64(t.Partitions))
+	set("default.replication.factor", int64(t.ReplicationFactor))
+	set("min.insync.replicas", int64(t.MinInSyncReplicas))
+	if t.FlushMessages < 0 {
+		t.FlushMessages = 1<<63 - 1
+	}
+	set("log.flush.interval.messages", t.FlushMessages)
+	set("log.flush.interval.ms", t.FlushInterval.Milliseconds())
+	set("log.segment.bytes", int64(t.SegmentBytes))
+	if t.RetentionAge < 0 {
+		m["log.retention.ms"] = "-1"
+	} else {
+		set("log.retention.ms", t.RetentionAge.Milliseconds())
+	}
+	set("log.retention.bytes", t.RetentionBytes)
+	set("message.max.bytes", int64(t.MaxMessageBytes))
+	return m
+}
+
+// withDefaults fills in what is zero. It works on a copy.
+func (c Config) withDefaults() Config {
+	if c.NodeID == 0 {
+		c.NodeID = 1
+	}
+	def := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	def(&c.HeartbeatInterval, 2*time.Second)
+	def(&c.SessionTimeout, 9*time.Second)
+	def(&c.ElectionTimeout, time.Second)
+	def(&c.ReplicaLagTime, 30*time.Second)
+	return c
+}
+
+// validate returns all problems at once. It is called on a Config with its defaults.
+func (c *Config) validate() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("cluster config: "+format, args...)) }
+	if c.NodeID < 0 {
+		bad("NodeID %d is negative", c.NodeID)
+	}
+	if c.Listen != "" && c.Listener != nil {
+		bad("Listen and Listener are both set")
+	}
+	if c.Listen != "" {
+		if host, _, err := net.SplitHostPort(c.Listen); err != nil {
+			bad("Listen %q: want host:port: %w", c.Listen, err)
+		} else if c.Network == nil && !c.Insecure && !loopback(host) {
+			bad("Listen %q is beyond loopback and plain: use a Network with TLS, or set Insecure", c.Listen)
+		}
+	}
+	if c.Advertise != "" {
+		if _, _, err := net.SplitHostPort(c.Advertise); err != nil {
+			bad("Advertise %q: want host:port: %w", c.Advertise, err)
+		}
+		if !c.listens() {
+			bad("Advertise %q without Listen", c.Advertise)
+		}
+	}
+	errs = append(errs, c.validateVoters()...)
+	for _, d := range []struct {
+		name string
+		v    time.Duration
+	}{{"HeartbeatInterval", c.HeartbeatInterval}, {"SessionTimeout", c.SessionTimeout}, {"ElectionTimeout", c.ElectionTimeout}, {"ReplicaLagTime", c.ReplicaLagTime}} {
+		if d.v < time.Millisecond {
+			bad("%s %v is below 1ms", d.name, d.v)
+		}
+	}
+	if c.SessionTimeout <= c.HeartbeatInterval {
+		bad("SessionTimeout %v is not above HeartbeatInterval %v", c.SessionTimeout, c.HeartbeatInterval)
+	}
+	return errors.Join(append(errs, c.Topic.validate()...)...)
+}
+
+func (c *Config) validateVoters() (errs []error) {
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("cluster config: "+format, args...)) }
+	seen := map[int32]bool{}
+	for i, v := range c.Voters {
+		if v.ID <= 0 {
+			bad("Voters[%d]: ID %d is not positive", i, v.ID)
+		}
+		if seen[v.ID] {
+			bad("Voters[%d]: ID %d is there twice", i, v.ID)
+		}
+		seen[v.ID] = true
+		if len(c.Voters) > 1 {
+			if _, _, err := net.SplitHostPort(v.Addr); err != nil {
+				bad("Voters[%d]: address %q: want host:port: %w", i, v.Addr, err)
+			}
+		}
+	}
+	if len(c.Voters) > 0 && !seen[c.NodeID] {
+		bad("NodeID %d is not among the Voters", c.NodeID)
+	}
+	if len(c.Voters) > 1 && !c.listens() {
+		bad("%d Voters, but the node does not listen: set Listen or Listener", len(c.Voters))
+	}
+	return errs
+}
+
+func (t *TopicDefaults) validate() (errs []error) {
+	bad := func(format string, args ...any) {
+		errs = append(errs, fmt.Errorf("cluster config: Topic."+format, args...))
+	}
+	if t.Partitions < 0 {
+		bad("Partitions %d is negative", t.Partitions)
+	}
+	if t.ReplicationFactor < 0 {
+		bad("ReplicationFactor %d is negative", t.ReplicationFactor)
+	}
+	if t.MinInSyncReplicas < 0 {
+		bad("MinInSyncReplicas %d is negative", t.MinInSyncReplicas)
+	}
+	if t.ReplicationFactor > 0 && t.MinInSyncReplicas > int(t.ReplicationFactor) {
+		bad("MinInSyncReplicas %d is above ReplicationFactor %d", t.MinInSyncReplicas, t.ReplicationFactor)
+	}
+	if t.FlushInterval < 0 {
+		bad("FlushInterval %v is negative", t.FlushInterval)
+	}
+	if t.SegmentBytes != 0 && t.SegmentBytes < 1<<20 {
+		bad("SegmentBytes %d is below 1 MiB", t.SegmentBytes)
+	}
+	if t.MaxMessageBytes < 0 {
+		bad("MaxMessageBytes %d is negative", t.MaxMessageBytes)
+	}
+	return errs
+}
+
+func (c *Config) listens() bool { return c.Listen != "" || c.Listener != nil }
+
+// voters returns the quorum as ids and addresses; self is this node's advertised address.
+func (c *Config) voters(self string) (ids []int32, addrs map[int32]string) {
+	addrs = map[int32]string{c.NodeID: self}
+	for _, v := range c.Voters {
+		ids = append(ids, v.ID)
+		if v.ID != c.NodeID {
+			addrs[v.ID] = v.Addr
+		}
+	}
+	if len(ids) == 0 {
+		ids = []int32{c.NodeID}
+	}
+	return ids, addrs
+}
+
+func loopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}

@@ -1,0 +1,63 @@
+package cluster
+
+import "fmt"
+
+// Listener is told what happens in a node. Every function is optional. They run on the node's goroutines without locks, in order per partition, and must not block.
+type Listener struct {
+	LeaderChanged  func(LeaderChange)
+	ISRChanged     func(ISRChange)
+	Truncated      func(Truncation)
+	ReplicaOffline func(ReplicaError)
+	// Fenced says that the controller considers the node dead, or that the node has not reached a controller for SessionTimeout: it serves nothing until it is back.
+	Fenced func()
+	// Stopped says that the node stopped by itself because it can no longer be right; Node.Err returns the same error.
+	Stopped func(error)
+}
+
+// LeaderChange is a new leader of a partition that this node replicates, as this node applied it.
+type LeaderChange struct {
+	Topic     string
+	Partition int32
+	Leader    int32 // -1: none
+	Epoch     int32
+}
+
+// String returns one line for people.
+func (e LeaderChange) String() string {
+	return fmt.Sprintf("%s-%d: leader %d, epoch %d", e.Topic, e.Partition, e.Leader, e.Epoch)
+}
+
+// ISRChange is a new set of in-sync replicas, told by the partition's leader.
+type ISRChange struct {
+	Topic     string
+	Partition int32
+	ISR       []int32
+}
+
+// String returns one line for people.
+func (e ISRChange) String() string { return fmt.Sprintf("%s-%d: isr %v", e.Topic, e.Partition, e.ISR) }
+
+// Truncation says that a follower removed [From, To) because its leader does not have it. With MinInSyncReplicas respected nothing acknowledged with acks=all is in there.
+type Truncation struct {
+	Topic     string
+	Partition int32
+	From, To  int64
+}
+
+// String returns one line for people.
+func (e Truncation) String() string {
+	return fmt.Sprintf("%s-%d: truncated [%d, %d)", e.Topic, e.Partition, e.From, e.To)
+}
+
+// ReplicaError is a disk error that took a replica down; the node goes on with the others.
+type ReplicaError struct {
+	Topic     string
+	Partition int32
+	Err       error
+}
+
+// Error makes it an error.
+func (e ReplicaError) Error() string { return fmt.Sprintf("%s-%d: %v", e.Topic, e.Partition, e.Err) }
+
+// Unwrap returns the cause.
+func (e ReplicaError) Unwrap() error { return e.Err }

@@ -1,0 +1,129 @@
+package cluster
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/insynclog/insync/log"
+	"github.com/insynclog/insync/replication"
+)
+
+// Status is a snapshot of a node and of the cluster as the node knows it.
+type Status struct {
+	NodeID      int32
+	ClusterID   string
+	Addr        string // "" if the node does not listen
+	BrokerEpoch int64
+	Controller  int32 // active controller, -1 unknown
+	Term        int64 // raft term of the metadata quorum
+	Metadata    int64 // offset of the metadata log up to which this node has applied
+	Brokers     []BrokerStatus
+	Topics      []TopicStatus
+	Replicas    []ReplicaStatus // of this node
+}
+
+// BrokerStatus is one registered node.
+type BrokerStatus struct {
+	ID           int32
+	Addr         string
+	Rack         string
+	Epoch        int64
+	Fenced       bool
+	ShuttingDown bool
+}
+
+// TopicStatus is one topic.
+type TopicStatus struct {
+	Name       string
+	ID         log.TopicID
+	Partitions []PartitionStatus
+}
+
+// PartitionStatus is one partition as the controller committed it.
+type PartitionStatus struct {
+	Partition      int32
+	Leader         int32 // -1 without
+	LeaderEpoch    int32
+	PartitionEpoch int32
+	Replicas       []int32
+	ISR            []int32
+	ELR            []int32
+}
+
+// ReplicaStatus is one replica on this node.
+type ReplicaStatus struct {
+	Topic     string
+	Partition int32
+	Role      string // leader, follower, idle, offline
+	Offsets   log.Offsets
+	Err       error // why it is offline
+}
+
+// Status returns a snapshot; it costs a copy of the metadata and takes no lock for long. After Close it is the zero Status but for NodeID.
+func (n *Node) Status() Status {
+	s := Status{NodeID: n.cfg.NodeID, Addr: n.addr, Controller: -1}
+	select {
+	case <-n.stop:
+		return s
+	default:
+	}
+	img := n.ctl.Image()
+	s.ClusterID, s.Metadata, s.BrokerEpoch = img.ClusterID, img.Offset, n.broker.BrokerEpoch()
+	if id, term, ok := n.ctl.Leader(); ok {
+		s.Controller, s.Term = id, term
+	}
+	for _, b := range img.Brokers {
+		s.Brokers = append(s.Brokers, BrokerStatus{ID: b.ID, Addr: b.Addr, Rack: b.Rack, Epoch: b.Epoch, Fenced: b.Fenced, ShuttingDown: b.InControlledShutdown})
+	}
+	slices.SortFunc(s.Brokers, func(a, b BrokerStatus) int { return cmp.Compare(a.ID, b.ID) })
+	for _, t := range img.Topics {
+		ts := TopicStatus{Name: t.Name, ID: t.ID}
+		for i, p := range t.Partitions {
+			ts.Partitions = append(ts.Partitions, PartitionStatus{
+				Partition: int32(i), Leader: p.Leader, LeaderEpoch: p.LeaderEpoch, PartitionEpoch: p.PartitionEpoch,
+				Replicas: slices.Clone(p.Replicas), ISR: slices.Clone(p.ISR), ELR: slices.Clone(p.ELR),
+			})
+		}
+		s.Topics = append(s.Topics, ts)
+	}
+	slices.SortFunc(s.Topics, func(a, b TopicStatus) int { return cmp.Compare(a.Name, b.Name) })
+	for _, r := range n.broker.Replicas() {
+		s.Replicas = append(s.Replicas, ReplicaStatus{Topic: r.Topic, Partition: r.Partition, Role: roleName(r.Role), Offsets: r.Offsets, Err: r.Err})
+	}
+	return s
+}
+
+// Topic finds a topic; ok is false if the node does not know it.
+func (s *Status) Topic(name string) (t TopicStatus, ok bool) {
+	for _, t := range s.Topics {
+		if t.Name == name {
+			return t, true
+		}
+	}
+	return TopicStatus{}, false
+}
+
+// String is a table for people.
+func (s Status) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "node %d at %q, cluster %s, controller %d (term %d)\n", s.NodeID, s.Addr, s.ClusterID, s.Controller, s.Term)
+	for _, r := range s.Replicas {
+		fmt.Fprintf(&b, "  %-40s %-9s start %-10d hw %-10d synced %-10d end %d\n", fmt.Sprintf("%s-%d", r.Topic, r.Partition), r.Role,
+			r.Offsets.LogStartOffset, r.Offsets.HighWatermark, r.Offsets.SyncedEndOffset, r.Offsets.LogEndOffset)
+	}
+	return b.String()
+}
+
+func roleName(r replication.Role) string {
+	switch r {
+	case replication.Leader:
+		return "leader"
+	case replication.Follower:
+		return "follower"
+	case replication.Offline:
+		return "offline"
+	}
+	return "idle"
+}

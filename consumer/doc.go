@@ -1,0 +1,2 @@
+// Package consumer reads records from partitions of a Kafka cluster.
+package consumer

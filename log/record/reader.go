@@ -99,6 +99,10 @@ func (r *Reader) Next() bool {
 	if reason := e.parse(r.section, r.pos); reason != "" {
 		return r.fail(reason)
 	}
+	if r.index == r.count-1 && e.end != len(r.section) {
+		r.index = -1 // not the record's fault
+		return r.fail("bytes after the last record")
+	}
 	// Compaction leaves gaps, but never changes the order.
 	if e.offsetDelta <= r.offsetDelta || e.offsetDelta > r.lastOffsetDelta {
 		return r.fail("offset out of order or beyond the batch")
@@ -122,9 +126,6 @@ func (r *Reader) Next() bool {
 	r.record.Value = e.value.of(r.section)
 	r.pos = e.end
 	r.index++
-	if r.index == r.count && r.pos != len(r.section) {
-		return r.fail("bytes after the last record")
-	}
 	return true
 }
 

@@ -11,23 +11,25 @@ import (
 // The decoders take and return an index, and -1 is their error: given a negative index they return it again, so that a
 // caller may decode several fields in a row and look once.
 
-// varint32 decodes an int32 at s[i:] and returns it with the index that follows.
+// varint32 decodes an int32 at s[i:] and returns it with the index that follows. One and two bytes, which is what deltas and
+// lengths up to 8191 take, are decoded here; they are most of the work of reading a record.
 func varint32(s []byte, i int) (int32, int) {
-	if uint(i) < uint(len(s)) && s[i] < 0x80 {
-		return int32(s[i]>>1) ^ -int32(s[i]&1), i + 1
+	if uint(i) >= uint(len(s)) {
+		return 0, -1
+	}
+	u := uint32(s[i])
+	if u < 0x80 {
+		return int32(u>>1) ^ -int32(u&1), i + 1
+	}
+	if i+1 < len(s) && s[i+1] < 0x80 {
+		u = u&0x7f | uint32(s[i+1])<<7
+		return int32(u>>1) ^ -int32(u&1), i + 2
 	}
 	return varint32Long(s, i)
 }
 
 func varint32Long(s []byte, i int) (int32, int) {
-	if uint(i) >= uint(len(s)) {
-		return 0, -1
-	}
 	s = s[i:]
-	if len(s) >= 2 && s[1] < 0x80 { // lengths of 64..8191 bytes: the common case here
-		u := uint32(s[0]&0x7f) | uint32(s[1])<<7
-		return int32(u>>1) ^ -int32(u&1), i + 2
-	}
 	var u uint32
 	for n, c := range s[:min(len(s), binary.MaxVarintLen32)] {
 		if n == 4 && c > 0x0f { // more than 32 bits
@@ -43,16 +45,21 @@ func varint32Long(s []byte, i int) (int32, int) {
 
 // varint64 decodes an int64 at s[i:] and returns it with the index that follows.
 func varint64(s []byte, i int) (int64, int) {
-	if uint(i) < uint(len(s)) && s[i] < 0x80 {
-		return int64(s[i]>>1) ^ -int64(s[i]&1), i + 1
+	if uint(i) >= uint(len(s)) {
+		return 0, -1
+	}
+	u := uint64(s[i])
+	if u < 0x80 {
+		return int64(u>>1) ^ -int64(u&1), i + 1
+	}
+	if i+1 < len(s) && s[i+1] < 0x80 {
+		u = u&0x7f | uint64(s[i+1])<<7
+		return int64(u>>1) ^ -int64(u&1), i + 2
 	}
 	return varint64Long(s, i)
 }
 
 func varint64Long(s []byte, i int) (int64, int) {
-	if uint(i) >= uint(len(s)) {
-		return 0, -1
-	}
 	s = s[i:]
 	var u uint64
 	for n, c := range s[:min(len(s), binary.MaxVarintLen64)] {
@@ -65,16 +72,6 @@ func varint64Long(s []byte, i int) (int64, int) {
 		}
 	}
 	return 0, -1
-}
-
-// appendVarint appends v.
-func appendVarint(b []byte, v int64) []byte {
-	u := uint64(v<<1) ^ uint64(v>>63)
-	for u >= 0x80 {
-		b = append(b, byte(u)|0x80)
-		u >>= 7
-	}
-	return append(b, byte(u))
 }
 
 // putVarint writes v at b[i:] and returns the index that follows; b must have room.

@@ -1,101 +1,208 @@
 package consumer
 
 import (
+	"cmp"
 	"context"
-	"iter"
-	"log/slog"
-	"time"
+	"fmt"
+	"slices"
+	"sync"
 
-	"github.com/insynclog/insync/log/record"
 	"github.com/insynclog/insync/transport"
 )
 
-// Config sets up a Consumer. Zero values are the documented defaults.
-type Config struct {
-	Client *transport.Client // a client to share (node.Client()); Close leaves it open. Or, to make one of its own:
-
-	Bootstrap []string
-	Network   transport.Network
-	ClientID  string
-
-	// Topics are read whole: all partitions, also those added later.
-	Topics []string
-	// Partitions are read in addition: partition numbers by topic.
-	Partitions map[string][]int32
-	// Start says where a partition without a position begins. The zero value is Earliest.
-	Start Position
-
-	Isolation Isolation // the zero value is ReadCommitted
-	Rack      string    // client.rack: read from a replica in the same rack (KIP-392)
-
-	MinBytes          int           // fetch.min.bytes; 0 = 1
-	MaxWait           time.Duration // fetch.max.wait.ms; 0 = 500 ms
-	MaxBytes          int           // fetch.max.bytes per request; 0 = 50 MiB
-	PartitionMaxBytes int           // max.partition.fetch.bytes; 0 = 1 MiB
-	BufferBytes       int           // bound on bytes fetched ahead of the application; 0 = 64 MiB
-	Logger            *slog.Logger
-}
-
-// Isolation is isolation.level.
-type Isolation int8
-
-// The isolation levels.
-const (
-	ReadCommitted Isolation = iota
-	ReadUncommitted
-)
-
-// Position is a place to start at: Earliest, Latest, Offset(n), Time(t) or Committed later on. The zero value is Earliest.
-type Position struct{ _ int }
-
-// Earliest is the log start offset. Latest is the end at the time of asking. AtOffset is an offset. AtTime is the first record whose timestamp is not before t.
-func Earliest() Position          { panic("stub") }
-func Latest() Position            { panic("stub") }
-func AtOffset(o int64) Position   { panic("stub") }
-func AtTime(t time.Time) Position { panic("stub") }
-
 // Consumer reads assigned partitions.
-type Consumer struct{ _ int }
+//
+// Its goroutines: the resolver and one fetcher per node, started by the first iteration or by need, ended and awaited by Close.
+type Consumer struct {
+	config    Config
+	client    *transport.Client
+	ownClient bool
+
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	resolve chan struct{} // capacity 1: a partition needs the resolver
+	ready   chan struct{} // capacity 1: queue is not empty, or a partition failed
+
+	mu struct { // never held while anything waits
+		sync.Mutex
+		started    bool
+		closed     bool
+		iterating  bool
+		partitions map[key]*partition
+		fetchers   map[int32]*fetcher
+		queue      []*chunk
+		buffered   int // bytes in queue and with the application
+	}
+}
 
 // New validates the config, all problems at once, and does not connect.
-func New(c Config) (*Consumer, error) { panic("stub") }
-
-// Records iterates over records as they come, waiting for more, until ctx ends (which ends the iteration without an error), the loop is left, or an error that the consumer cannot get over
-// (it is the last element). Order holds per partition. The record and its bytes are valid until the next iteration; Clone keeps one. Single use at a time.
-func (c *Consumer) Records(ctx context.Context) iter.Seq2[*record.Record, error] { panic("stub") }
-
-// Batch is a run of records of one partition.
-type Batch struct {
-	Topic         string
-	Partition     int32
-	HighWatermark int64
-	Records       []record.Record
+func New(c Config) (*Consumer, error) {
+	c = c.withDefaults()
+	if err := c.validate(); err != nil {
+		return nil, err
+	}
+	co := &Consumer{config: c, client: c.Client, resolve: make(chan struct{}, 1), ready: make(chan struct{}, 1)}
+	if co.client == nil {
+		var err error
+		if co.client, err = transport.NewClient(transport.ClientConfig{Bootstrap: c.Bootstrap, Network: c.Network, ClientID: c.ClientID, Logger: c.Logger}); err != nil {
+			return nil, err
+		}
+		co.ownClient = true
+	}
+	co.ctx, co.cancel = context.WithCancel(context.Background())
+	co.mu.partitions = map[key]*partition{}
+	co.mu.fetchers = map[int32]*fetcher{}
+	for topic, numbers := range c.Partitions {
+		for _, n := range numbers {
+			k := key{topic, n}
+			co.mu.partitions[k] = newPartition(k, c.Start)
+		}
+	}
+	return co, nil
 }
 
-// Batches is Records by runs of one partition. The slice and its bytes are valid until the next iteration.
-func (c *Consumer) Batches(ctx context.Context) iter.Seq2[Batch, error] { panic("stub") }
+// start starts the resolver with the first call that needs it.
+func (c *Consumer) start() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.mu.closed {
+		return ErrClosed
+	}
+	if !c.mu.started {
+		c.mu.started = true
+		c.wg.Go(c.resolveLoop)
+	}
+	return nil
+}
 
-// Pause stops fetching partitions (what is buffered of them is kept back), Resume goes on. Seek moves a partition's position.
-func (c *Consumer) Pause(topic string, partitions ...int32)  { panic("stub") }
-func (c *Consumer) Resume(topic string, partitions ...int32) { panic("stub") }
-func (c *Consumer) Seek(ctx context.Context, topic string, partition int32, p Position) error {
-	panic("stub")
+// signal makes a channel of capacity 1 readable.
+func signal(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}
+
+// Close stops fetching and waits for all goroutines. An iteration under way ends. It is idempotent.
+func (c *Consumer) Close() error {
+	c.mu.Lock()
+	first := !c.mu.closed
+	c.mu.closed = true
+	c.mu.Unlock()
+	c.cancel()
+	c.wg.Wait()
+	if !first {
+		return nil
+	}
+	c.mu.Lock()
+	queue := c.mu.queue
+	c.mu.queue = nil
+	c.mu.Unlock()
+	for _, ch := range queue {
+		ch.release()
+	}
+	if c.ownClient {
+		return c.client.Close()
+	}
+	return nil
+}
+
+// Pause stops fetching partitions of a topic (all that are assigned if none is named) and keeps back what is buffered of them, until Resume.
+func (c *Consumer) Pause(topic string, partitions ...int32) error {
+	return c.setPaused(topic, partitions, true)
+}
+
+// Resume goes on with partitions that Pause stopped (all of the topic if none is named).
+func (c *Consumer) Resume(topic string, partitions ...int32) error {
+	return c.setPaused(topic, partitions, false)
+}
+
+func (c *Consumer) setPaused(topic string, numbers []int32, paused bool) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.mu.closed {
+		return ErrClosed
+	}
+	if len(numbers) == 0 {
+		for k := range c.mu.partitions {
+			if k.topic == topic {
+				numbers = append(numbers, k.number)
+			}
+		}
+	}
+	for _, n := range numbers {
+		if c.mu.partitions[key{topic, n}] == nil {
+			return &NotAssignedError{Topic: topic, Partition: n}
+		}
+	}
+	for _, n := range numbers {
+		c.mu.partitions[key{topic, n}].paused = paused
+	}
+	c.wakeFetchersLocked()
+	signal(c.ready) // buffered batches may be handed out again
+	return nil
+}
+
+// NotAssignedError says that the consumer does not read a partition.
+type NotAssignedError struct {
+	Topic     string
+	Partition int32
+}
+
+// Error names the partition.
+func (e *NotAssignedError) Error() string {
+	return fmt.Sprintf("consumer: partition %s-%d is not assigned", e.Topic, e.Partition)
+}
+
+// Seek makes a partition go on at p; what was buffered of it is dropped. It also revives a partition that ended an iteration with an error. It returns at once: an offset that is not in the log
+// shows in the iteration.
+func (c *Consumer) Seek(topic string, number int32, p Position) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.mu.closed {
+		return ErrClosed
+	}
+	pt := c.mu.partitions[key{topic, number}]
+	if pt == nil {
+		return &NotAssignedError{Topic: topic, Partition: number}
+	}
+	pt.seek(p)
+	signal(c.resolve)
+	c.wakeFetchersLocked()
+	return nil
 }
 
 // PartitionStatus tells where the consumer is in one partition.
 type PartitionStatus struct {
 	Topic         string
 	Partition     int32
-	Position      int64 // next offset to be returned; -1 not yet known
+	Position      int64 // next offset to be handed out; -1 not yet known
 	HighWatermark int64 // as of the last answer; -1 unknown
-	Lag           int64 // records from Position to the end that this consumer may see; -1 unknown
+	Lag           int64 // offsets from Position to the end of what this consumer may see; -1 unknown
 	Paused        bool
 	Node          int32 // fetched from; -1 none
 	Err           error // why nothing comes, if so
 }
 
-// Status lists the partitions by topic and number.
-func (c *Consumer) Status() []PartitionStatus { panic("stub") }
-
-// Close stops fetching and waits for all goroutines. An iteration under way ends.
-func (c *Consumer) Close() error { panic("stub") }
+// Status lists the partitions by topic and number. Position and Lag count a batch as read when it is handed out.
+func (c *Consumer) Status() []PartitionStatus {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	list := make([]PartitionStatus, 0, len(c.mu.partitions))
+	for _, p := range c.mu.partitions {
+		s := PartitionStatus{Topic: p.topic, Partition: p.number, Position: p.position, HighWatermark: p.highWatermark, Lag: -1, Paused: p.paused, Node: p.leader, Err: p.err}
+		if p.replica >= 0 {
+			s.Node = p.replica
+		}
+		if p.visible >= 0 && p.position >= 0 {
+			s.Lag = max(p.visible-p.position, 0)
+		}
+		list = append(list, s)
+	}
+	slices.SortFunc(list, func(a, b PartitionStatus) int {
+		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
+	})
+	return list
+}

@@ -1,0 +1,85 @@
+package consumer
+
+import (
+	"time"
+)
+
+// state is what a partition needs next.
+type state int8
+
+const (
+	unplaced   state = iota // its position is to be resolved: start says to what
+	validating              // its leader has changed: has the log lost what was read? (KIP-320)
+	fetching                // it can be fetched
+	failed                  // err was or will be handed to the application; only Seek helps
+)
+
+// key names a partition.
+type key struct {
+	topic  string
+	number int32
+}
+
+// partition is one assigned partition. All fields but key are guarded by Consumer.mu.
+type partition struct {
+	key
+
+	state     state
+	resolving bool      // the resolver has a request under way for it
+	start     Position  // state unplaced: where to
+	retryAt   time.Time // nothing is asked before
+
+	id          [16]byte
+	leader      int32 // -1 unknown
+	leaderEpoch int32 // of leader; -1 unknown
+	replica     int32 // preferred read replica (KIP-392); -1: read from the leader
+	replicaEnds time.Time
+
+	generation int   // seeks so far: an answer to a fetch of an earlier one is dropped
+	fetchAt    int64 // next offset to fetch; -1 until placed
+	lastEpoch  int32 // leader epoch of the last batch fetched; -1 unknown
+	position   int64 // next offset to hand out; -1 until placed
+	buffered   int   // bytes fetched and not handed out
+	asked      bool  // part of a fetch under way
+	paused     bool
+
+	highWatermark int64 // -1 unknown
+	visible       int64 // end of what this consumer may see: high watermark or last stable offset; -1 unknown
+	err           error // the last error, nil when all is well
+	told          bool  // state failed: the application has got err
+}
+
+func newPartition(k key, start Position) *partition {
+	return &partition{key: k, start: start, leader: -1, leaderEpoch: -1, replica: -1, fetchAt: -1, lastEpoch: -1, position: -1, highWatermark: -1, visible: -1}
+}
+
+// seek makes the partition begin anew at p.
+func (p *partition) seek(to Position) {
+	p.generation++
+	p.state, p.start, p.retryAt, p.err = unplaced, to, time.Time{}, nil
+	p.fetchAt, p.position, p.lastEpoch, p.replica = -1, -1, -1, -1
+}
+
+// place gives the partition its position.
+func (p *partition) place(offset int64, epoch int32) {
+	p.state, p.fetchAt, p.position, p.lastEpoch, p.err = fetching, offset, offset, epoch, nil
+}
+
+// node is where the partition is fetched from; -1 unknown.
+func (p *partition) node(now time.Time) int32 {
+	if p.replica >= 0 {
+		if now.Before(p.replicaEnds) {
+			return p.replica
+		}
+		p.replica = -1
+	}
+	return p.leader
+}
+
+// fail ends the partition with an error for the application.
+func (p *partition) fail(err error) { p.state, p.err, p.told = failed, err, false }
+
+// backOff tries again later.
+func (p *partition) backOff(now time.Time, d time.Duration, err error) {
+	p.retryAt, p.err = now.Add(d), err
+}

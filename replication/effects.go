@@ -1,0 +1,151 @@
+package replication
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/insynclog/insync/log"
+	"github.com/insynclog/insync/replication/machine"
+)
+
+// effects is what one event leads to: collected under the replica's lock, performed without it. The memory is reused.
+type effects struct {
+	machine.Effects
+
+	sync      bool // request a sync
+	syncAfter time.Duration
+	wake      []Watcher
+	proposal  ISRProposal
+	isr       []int32
+	offline   error
+	truncated bool
+	from, to  int64
+
+	leader, leaderEpoch int32 // for who is told that this replica does not lead
+}
+
+// beginLocked starts an event.
+func (r *Replica) beginLocked() *effects {
+	fx := r.spare.Swap(nil)
+	if fx == nil {
+		fx = new(effects)
+	}
+	fx.Effects.Reset()
+	return fx
+}
+
+// endLocked finishes an event: it does what must be done under the lock, lets the lock go and performs the rest. last runs at the very end of the locked part.
+func (r *Replica) endLocked(fx *effects, last ...func()) {
+	if fx.HighWatermark >= 0 {
+		r.log.SetHighWatermark(fx.HighWatermark)
+	}
+	r.collectWatchersLocked(fx)
+	if fx.Completed() != nil {
+		s := r.mu.machine.State()
+		fx.leader, fx.leaderEpoch = s.Leader, s.LeaderEpoch
+	}
+	if fx.Propose {
+		fx.proposal = r.proposalLocked(fx.Proposal)
+	}
+	if fx.ISRChanged && r.config.Events.ISRChanged != nil {
+		fx.isr = slices.Clone(r.mu.machine.State().ISR)
+	}
+	if fx.RetryIn > 0 {
+		r.armRetryLocked(fx.RetryIn)
+	}
+	if fx.syncAfter > 0 && !fx.sync {
+		r.mu.flushing = true
+	}
+	for _, f := range last {
+		f()
+	}
+	r.performing.Add(1)
+	r.mu.Unlock()
+	r.perform(fx)
+	r.performing.Done()
+}
+
+// perform does what may call out, without the lock.
+func (r *Replica) perform(fx *effects) {
+	// The sync first: it is the longest part of an append's way.
+	if fx.sync {
+		r.handle.Request()
+	} else if fx.syncAfter > 0 {
+		r.handle.RequestAfter(fx.syncAfter)
+	}
+	for _, w := range fx.wake {
+		w.Wake()
+	}
+	for w := fx.Completed(); w != nil; {
+		next := w.Next()
+		w.Owner.(*Pending).complete(fx)
+		w = next
+	}
+	if fx.Propose {
+		attempt := fx.Proposal.Attempt
+		r.config.ProposeISR(fx.proposal, func(res ISRResult) { r.proposalAnswered(attempt, res) })
+	}
+	if fx.isr != nil {
+		r.config.Events.ISRChanged(r.config.Topic, r.config.Partition, fx.isr)
+	}
+	if fx.truncated && r.config.Events.Truncated != nil {
+		r.config.Events.Truncated(r.config.Topic, r.config.Partition, fx.from, fx.to)
+	}
+	if fx.offline != nil && r.config.Events.Offline != nil && !errors.Is(fx.offline, log.ErrClosed) {
+		r.config.Events.Offline(r.config.Topic, r.config.Partition, fx.offline)
+	}
+	clear(fx.wake)
+	*fx = effects{wake: fx.wake[:0]}
+	r.spare.Store(fx)
+}
+
+// collectWatchersLocked notes who is to be woken: those whose bound has moved, or all when something else changed that they look at.
+func (r *Replica) collectWatchersLocked(fx *effects) {
+	o, seen := r.log.Offsets(), r.mu.seen
+	r.mu.seen = o
+	all := fx.RoleChanged || fx.truncated
+	if all || o.HighWatermark != seen.HighWatermark {
+		fx.wake = append(fx.wake, r.mu.watchers[ReadUncommitted]...)
+	}
+	if all || o.LastStableOffset != seen.LastStableOffset {
+		fx.wake = append(fx.wake, r.mu.watchers[ReadCommitted]...)
+	}
+	if all || o.LogEndOffset != seen.LogEndOffset {
+		fx.wake = append(fx.wake, r.mu.watchers[ReadAsReplica]...)
+	}
+}
+
+// bound is the exclusive upper bound of what a reader may see.
+func bound(o log.Offsets, as Reader) int64 {
+	switch as {
+	case ReadCommitted:
+		return o.LastStableOffset
+	case ReadAsReplica:
+		return o.LogEndOffset
+	}
+	return o.HighWatermark
+}
+
+// Watcher is told that something a waiting fetch looks at has changed. Wake must not block; it is called without the replica's lock, perhaps more often than needed, and perhaps once more after
+// Unwatch. Its dynamic type must be comparable (a pointer).
+type Watcher interface{ Wake() }
+
+// Watch registers w until Unwatch: it is woken when the bound for `as` moves, and when role, leader epoch or log (truncation) change. Register first, then look: what changed before is not told.
+func (r *Replica) Watch(w Watcher, as Reader) {
+	if as < 0 || int(as) >= numReaders {
+		as = ReadUncommitted
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mu.watchers[as] = append(r.mu.watchers[as], w)
+}
+
+// Unwatch ends all registrations of w.
+func (r *Replica) Unwatch(w Watcher) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for as := range r.mu.watchers {
+		r.mu.watchers[as] = slices.DeleteFunc(r.mu.watchers[as], func(o Watcher) bool { return o == w })
+	}
+}

@@ -1,0 +1,55 @@
+package replication
+
+import "time"
+
+// syncTarget is the replica's face to the commit engine.
+type syncTarget struct{ r *Replica }
+
+// Sync makes the log durable, without the lock, and tells the machine how far it got.
+func (t syncTarget) Sync() {
+	r := t.r
+	r.mu.Lock()
+	r.mu.flushing = false // what is appended from now on is not covered
+	closed := r.mu.closed
+	r.mu.Unlock()
+	if closed {
+		return
+	}
+	_, err := r.log.Sync()
+
+	r.mu.Lock()
+	if r.mu.closed {
+		r.mu.Unlock()
+		return
+	}
+	fx := r.beginLocked()
+	switch {
+	case err == nil:
+		// Not what Sync returned: the log may have been truncated and have grown again meanwhile.
+		synced := r.log.Offsets().SyncedEndOffset
+		r.mu.machine.Synced(synced, time.Now(), &fx.Effects)
+		r.mu.synced.reached(synced)
+	default:
+		r.failLocked(err, fx)
+	}
+	r.endLocked(fx)
+}
+
+// syncWait is the one party that waits for a replica's log to be synced: the fetcher that follows for it.
+type syncWait struct {
+	group *syncGroup
+	until int64
+}
+
+func (w *syncWait) reached(synced int64) {
+	if w.group != nil && synced >= w.until {
+		w.release()
+	}
+}
+
+func (w *syncWait) release() {
+	if w.group != nil {
+		w.group.done()
+		w.group = nil
+	}
+}

@@ -284,6 +284,22 @@ func (c *Cluster) Restart(id int32) {
 	c.check(c.start(m))
 }
 
+// RestartAll starts all nodes that are down, side by side: after the loss of a majority no node is ready alone.
+func (c *Cluster) RestartAll() {
+	c.tb.Helper()
+	var wg sync.WaitGroup
+	errs := make([]error, len(c.members))
+	for i, m := range c.members {
+		if m.node == nil {
+			wg.Go(func() { errs[i] = c.start(m) })
+		}
+	}
+	wg.Wait()
+	for _, err := range errs {
+		c.check(err)
+	}
+}
+
 // Cut cuts the network between two nodes in both directions; connections stay open and silent, as when a cable is pulled.
 func (c *Cluster) Cut(a, b int32) {
 	c.CutOneWay(a, b)

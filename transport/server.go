@@ -1,10 +1,15 @@
 package transport
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -13,7 +18,7 @@ import (
 // VersionRange is the inclusive range of versions that a server answers for one API key.
 type VersionRange struct{ Min, Max int16 }
 
-// ConnInfo describes the connection a request came in on.
+// ConnInfo describes the connection a request came in on. There is one per connection.
 type ConnInfo struct {
 	Local, Remote string // addresses; "direct" for calls within the process
 	Direct        bool   // a call within the process: no encoding, records may alias the caller's memory until the reply
@@ -22,7 +27,7 @@ type ConnInfo struct {
 	ClientSoftwareName, ClientSoftwareVersion string // from ApiVersions v3+, set by the handler
 }
 
-// Request is one request as a handler sees it.
+// Request is one request as a handler sees it. Its bytes (not its strings) are the handler's until it both returned from Serve and called reply; then their memory is used again.
 type Request struct {
 	Message  kmsg.Request // its version is set
 	ClientID string
@@ -38,14 +43,14 @@ type FileRange struct {
 
 // Reply is a handler's answer.
 type Reply struct {
-	// Message is the response; nil sends none (Produce with acks=0).
+	// Message is the response; nil sends none (Produce with acks=0). Its version is set by the server.
 	Message kmsg.Response
 	// Files, for a *kmsg.FetchResponse on a connection with SendFile, holds for each partition of the response, in order of appearance, the file ranges that take the
-	// place of its records; entries without ranges use the Records field.
+	// place of its records; entries without ranges use the Records field. The files must hold those ranges until Release.
 	Files [][]FileRange
 	// Release, if set, is called once when the reply's memory and files are no longer needed: after the write, or by the caller of a direct request.
 	Release func()
-	// Close asks for the connection to be closed (a failed Produce with acks=0).
+	// Close asks for the connection to be closed (a failed Produce with acks=0) after what came before was sent.
 	Close bool
 }
 
@@ -54,8 +59,8 @@ type Handler interface {
 	// Versions returns the API keys and versions that it answers. The map must not change.
 	Versions() map[int16]VersionRange
 	// Serve handles one request. It is called in order, one at a time per connection, and returns when the next request of that connection may be handled: it may block
-	// (a fetch that waits), or return early and call reply later from any goroutine (a produce that is appended but not yet committed). reply must be called exactly once.
-	// ctx ends when the connection or the server closes.
+	// (a fetch that waits), or return early and call reply later from any goroutine (a produce that is appended but not yet committed). reply must be called exactly once; it does not
+	// block, and calls after the first do nothing. ctx ends when the connection or the server closes.
 	Serve(ctx context.Context, r *Request, reply func(Reply))
 }
 
@@ -67,16 +72,181 @@ type ServerConfig struct {
 	MaxPipelined   int           // replies outstanding per connection before reading stops; 0 = 64
 	MaxConnections int           // 0 = 4096
 	Logger         *slog.Logger
+
+	// NewRequest returns an empty request for a key of the handler's Versions, nil if it knows none; nil = kmsg.RequestForKey. Private keys (32000 and up) need it.
+	NewRequest func(key int16) kmsg.Request
 }
 
-// Server speaks Kafka's protocol on listeners and hands requests to its Handler. Replies leave each connection in the order of the requests.
-type Server struct{ _ int }
+func (c ServerConfig) withDefaults() ServerConfig {
+	c.MaxFrameBytes = cmp.Or(c.MaxFrameBytes, 16<<20)
+	c.IdleTimeout = cmp.Or(c.IdleTimeout, 10*time.Minute)
+	c.MaxPipelined = cmp.Or(c.MaxPipelined, 64)
+	c.MaxConnections = cmp.Or(c.MaxConnections, 4096)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.NewRequest == nil {
+		c.NewRequest = kmsg.RequestForKey
+	}
+	return c
+}
 
-// NewServer returns a server; Serve runs it.
-func NewServer(c ServerConfig) (*Server, error) { panic("stub") }
+func (c ServerConfig) validate() error {
+	var errs []error
+	if c.Handler == nil {
+		errs = append(errs, errors.New("transport: Handler is missing"))
+	}
+	if c.MaxFrameBytes < requestHeaderBytes {
+		errs = append(errs, fmt.Errorf("transport: MaxFrameBytes %d is too small", c.MaxFrameBytes))
+	}
+	if c.IdleTimeout < 0 {
+		errs = append(errs, fmt.Errorf("transport: IdleTimeout %v is negative", c.IdleTimeout))
+	}
+	if c.MaxPipelined < 0 {
+		errs = append(errs, fmt.Errorf("transport: MaxPipelined %d is negative", c.MaxPipelined))
+	}
+	if c.MaxConnections < 0 {
+		errs = append(errs, fmt.Errorf("transport: MaxConnections %d is negative", c.MaxConnections))
+	}
+	return errors.Join(errs...)
+}
 
-// Serve accepts connections until the listener or the server closes. It returns nil after Close.
-func (s *Server) Serve(l net.Listener) error { panic("stub") }
+// Server speaks Kafka's protocol on listeners and hands requests to its Handler. Replies leave each connection in the order of the requests. It is safe for concurrent use.
+//
+// Goroutines: one per Serve, which is the caller's; per connection a reader, which runs the Handler, and a writer. All of them end with the first error of their connection, or at Close, which
+// waits for them.
+type Server struct {
+	cfg      ServerConfig
+	versions map[int16]VersionRange
+	frames   framePool
+	ctx      context.Context // ends at Close
+	cancel   context.CancelFunc
+	wg       sync.WaitGroup
 
-// Close closes listeners and connections and waits for their goroutines.
-func (s *Server) Close() error { panic("stub") }
+	mu struct {
+		sync.Mutex
+		closed    bool
+		listeners map[net.Listener]struct{}
+		conns     map[*serverConn]struct{}
+	}
+}
+
+// NewServer returns a server; Serve runs it. Errors: all problems of the config at once.
+func NewServer(c ServerConfig) (*Server, error) {
+	c = c.withDefaults()
+	if err := c.validate(); err != nil {
+		return nil, err
+	}
+	s := &Server{cfg: c, versions: c.Handler.Versions()}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.mu.listeners = make(map[net.Listener]struct{})
+	s.mu.conns = make(map[*serverConn]struct{})
+	return s, nil
+}
+
+// Serve accepts connections until the listener or the server closes, and closes the listener. It returns nil after Close. It may be called for several listeners at once.
+func (s *Server) Serve(l net.Listener) error {
+	s.mu.Lock()
+	if s.mu.closed {
+		s.mu.Unlock()
+		return errors.Join(ErrClosed, l.Close())
+	}
+	s.mu.listeners[l] = struct{}{}
+	s.wg.Add(1)
+	s.mu.Unlock()
+	defer func() {
+		_ = l.Close() // again after Close; its error says nothing new
+		s.mu.Lock()
+		delete(s.mu.listeners, l)
+		s.mu.Unlock()
+		s.wg.Done()
+	}()
+	var wait time.Duration
+	for {
+		nc, err := l.Accept()
+		if err == nil {
+			wait = 0
+			s.start(nc)
+			continue
+		}
+		if s.ctx.Err() != nil {
+			return nil
+		}
+		if !temporary(err) {
+			return fmt.Errorf("accept on %s: %w", l.Addr(), err)
+		}
+		// Out of descriptors or memory: the connections that exist go on, and one of them may end.
+		wait = min(max(2*wait, 5*time.Millisecond), time.Second)
+		s.cfg.Logger.Warn("cannot accept connections", "listener", l.Addr(), "retry", wait, "error", err)
+		if !sleep(s.ctx, wait) {
+			return nil
+		}
+	}
+}
+
+// temporary tells whether accepting may work again later.
+func temporary(err error) bool {
+	t, ok := errors.AsType[interface {
+		error
+		Temporary() bool
+	}](err)
+	return ok && t.Temporary() && !errors.Is(err, net.ErrClosed)
+}
+
+// sleep waits and tells whether ctx is still alive.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// start runs a connection, or refuses it.
+func (s *Server) start(nc net.Conn) {
+	c := newServerConn(s, nc)
+	s.mu.Lock()
+	if s.mu.closed || len(s.mu.conns) >= s.cfg.MaxConnections {
+		full := !s.mu.closed
+		s.mu.Unlock()
+		c.cancel()
+		_ = nc.Close()
+		if full {
+			s.cfg.Logger.Warn("connection refused: too many", "remote", c.info.Remote, "limit", s.cfg.MaxConnections)
+		}
+		return
+	}
+	s.mu.conns[c] = struct{}{}
+	s.wg.Add(1)
+	s.mu.Unlock()
+	go func() {
+		defer s.wg.Done()
+		c.run()
+		s.mu.Lock()
+		delete(s.mu.conns, c)
+		s.mu.Unlock()
+	}()
+}
+
+// Close closes listeners and connections and waits for their goroutines, and so for every Serve of the Handler to return. Replies that come later release their memory at once.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	s.mu.closed = true
+	listeners, conns := maps.Clone(s.mu.listeners), maps.Clone(s.mu.conns)
+	s.mu.Unlock()
+	s.cancel()
+	var err error
+	for l := range listeners {
+		if e := l.Close(); e != nil && !errors.Is(e, net.ErrClosed) {
+			err = errors.Join(err, e)
+		}
+	}
+	for c := range conns {
+		c.fail(ErrClosed)
+	}
+	s.wg.Wait()
+	return err
+}

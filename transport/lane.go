@@ -1,0 +1,573 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// laneKind names the connections that a client has to one node: requests that wait do not hold up those that do not.
+type laneKind int
+
+const (
+	laneOther laneKind = iota
+	laneProduce
+	laneFetch
+	lanePrivate
+	laneKinds
+)
+
+func laneOf(key int16) laneKind {
+	switch {
+	case key == keyProduce:
+		return laneProduce
+	case key == keyFetch:
+		return laneFetch
+	case key >= keyPrivate:
+		return lanePrivate
+	default:
+		return laneOther
+	}
+}
+
+const (
+	reconnectMin = 50 * time.Millisecond
+	reconnectMax = time.Second
+	// maxBatchCalls and maxBatchBytes bound what is gathered for one write.
+	maxBatchCalls = 64
+	maxBatchBytes = 1 << 20
+)
+
+// lane is one connection to a node, made when there is something to send and made anew after it broke.
+//
+//	start ─▶ queue ──(run: connect, encode, write)──▶ inflight ──(read: decode)──▶ done
+//
+// Its goroutine run lives from the first request until the connection ends with nothing more to send: after long idleness, by an error, at Close. run starts read for each
+// connection and awaits it. All calls of a connection that breaks fail, in order, so that what was sent later never overtakes what was lost.
+type lane struct {
+	c    *Client
+	node int32
+	kind laneKind
+
+	mu       sync.Mutex
+	wake     sync.Cond // run waits for: a call in queue, the end of the connection, of a back-off, of the client
+	queue    callList  // not handed to the connection yet
+	inflight callList  // handed over, in the order of their responses
+	running  bool      // run exists
+	closed   bool
+	nc       net.Conn // the connection, once negotiated
+	err      error    // why nc ended or must end
+	next     int32    // correlation id
+	lastUse  time.Time
+	alarm    alarm
+	failures int       // attempts to connect that failed since the last that did not
+	retryAt  time.Time // not to connect before
+}
+
+func newLane(c *Client, node int32, kind laneKind) *lane {
+	l := &lane{c: c, node: node, kind: kind}
+	l.wake.L = &l.mu
+	l.alarm.f = l.tick
+	return l
+}
+
+var (
+	errIdle       = errors.New("idle for long")
+	errUnexpected = errors.New("response to no request")
+)
+
+// start queues a call.
+func (l *lane) start(cl *call) {
+	l.mu.Lock()
+	err := cl.cancelled
+	switch {
+	case err != nil:
+	case l.closed:
+		err = ErrClosed
+	}
+	if err != nil {
+		cl.state = callDone
+		l.mu.Unlock()
+		cl.finish(Response{}, err)
+		return
+	}
+	cl.state = callQueued
+	cl.deadline = cl.started.Add(l.c.cfg.RequestTimeout + ownWait(cl.req))
+	l.lastUse = cl.started
+	l.queue.push(cl)
+	l.alarm.by(cl.deadline, cl.started)
+	if !l.running {
+		l.running = true
+		l.c.wg.Add(1) // not closed, so Close does not wait yet
+		go l.run()
+	} else {
+		l.wake.Signal()
+	}
+	l.mu.Unlock()
+}
+
+// cancel makes a call done because its context ended.
+func (l *lane) cancel(cl *call, err error) {
+	l.mu.Lock()
+	switch cl.state {
+	case callNew, callWriting:
+		cl.cancelled = err
+	case callQueued:
+		l.queue.remove(cl)
+		fallthrough
+	case callWaiting: // stays in inflight, for its response to be recognised
+		cl.state = callDone
+		l.mu.Unlock()
+		cl.finish(Response{}, err)
+		return
+	}
+	l.mu.Unlock()
+}
+
+// close ends the lane; run fails what is under way.
+func (l *lane) close() {
+	l.mu.Lock()
+	l.closed = true
+	l.breakLocked(ErrClosed)
+	l.wake.Broadcast()
+	l.mu.Unlock()
+}
+
+// hurry ends a back-off: the node has a new address.
+func (l *lane) hurry() {
+	l.mu.Lock()
+	l.retryAt, l.failures = time.Time{}, 0
+	l.wake.Broadcast()
+	l.mu.Unlock()
+}
+
+// live tells whether there is a connection, and whether attempts to make one have failed.
+func (l *lane) live() (connected, failing bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.nc != nil && l.err == nil, l.failures > 0
+}
+
+func (l *lane) breakLocked(err error) {
+	if l.nc != nil && l.err == nil {
+		l.err = err
+		_ = l.nc.Close() // the reason is known
+		l.wake.Broadcast()
+	}
+}
+
+func (l *lane) broken(err error) {
+	l.mu.Lock()
+	l.breakLocked(err)
+	l.mu.Unlock()
+}
+
+// tick looks for calls that waited too long and for a connection that was idle for long.
+func (l *lane) tick() {
+	var late []outcome
+	l.mu.Lock()
+	l.alarm.rang()
+	now := time.Now()
+	for cl := l.queue.head; cl != nil; {
+		next := cl.next
+		if !cl.deadline.After(now) {
+			l.queue.remove(cl)
+			cl.state = callDone
+			late = append(late, outcome{cl, l.connError(false, ErrTimeout)})
+		}
+		cl = next
+	}
+	for cl := l.inflight.head; cl != nil; cl = cl.next {
+		if !cl.deadline.After(now) {
+			l.breakLocked(ErrTimeout)
+			break
+		}
+	}
+	wait := l.inflight.earliest(l.queue.earliest(time.Time{}))
+	if wait.IsZero() && l.nc != nil && l.err == nil {
+		if wait = l.lastUse.Add(l.c.idle); !wait.After(now) {
+			l.breakLocked(errIdle)
+		}
+	}
+	if l.running && !l.closed && wait.After(now) {
+		l.alarm.by(wait, now)
+	}
+	l.mu.Unlock()
+	finishAll(late)
+}
+
+func (l *lane) connError(sent bool, err error) error {
+	if errors.Is(err, ErrClosed) {
+		return ErrClosed
+	}
+	return &ConnError{Node: max(l.node, AnyNode), Addr: l.c.addr(l.node), Sent: sent, Err: err}
+}
+
+// run connects and sends until there is nothing to do.
+func (l *lane) run() {
+	defer l.c.wg.Done()
+	for {
+		conn, err := l.connect()
+		connected := err == nil
+		if connected {
+			err = l.converse(conn)
+		}
+		finishAll(l.settle(err, connected))
+		l.mu.Lock()
+		if l.queue.empty() || l.closed {
+			// Nobody can have queued after close.
+			l.running = false
+			l.alarm.stop()
+			l.mu.Unlock()
+			return
+		}
+		l.mu.Unlock()
+	}
+}
+
+// settle takes the calls that a failed attempt or a broken connection leaves behind.
+func (l *lane) settle(err error, connected bool) (failed []outcome) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err != nil {
+		err = l.err
+	}
+	l.nc, l.err = nil, nil
+	if !connected {
+		l.failures++
+		wait := min(reconnectMin<<min(l.failures-1, 10), reconnectMax)
+		wait = wait*3/4 + rand.N(wait/2) // ±25 %
+		l.retryAt = time.Now().Add(wait)
+	}
+	lost := !connected || l.closed
+	for cl := l.inflight.head; cl != nil; cl = l.inflight.head {
+		l.inflight.remove(cl)
+		if cl.state == callDone {
+			continue
+		}
+		lost = true
+		cl.state = callDone
+		failed = append(failed, outcome{cl, l.connError(cl.sent, err)})
+	}
+	if !lost {
+		return failed // the connection ended while idle; what was queued since goes to the next
+	}
+	for cl := l.queue.head; cl != nil; cl = l.queue.head {
+		l.queue.remove(cl)
+		cl.state = callDone
+		failed = append(failed, outcome{cl, l.connError(false, err)})
+	}
+	return failed
+}
+
+// laneConn is a connection that was negotiated.
+type laneConn struct {
+	nc       net.Conn
+	r        *frameReader
+	versions map[int16]VersionRange
+}
+
+// connect waits for the back-off to end, dials and negotiates.
+func (l *lane) connect() (*laneConn, error) {
+	if err := l.backOff(); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(l.c.life, l.c.cfg.DialTimeout)
+	defer cancel()
+	nc, err := l.c.cfg.Network.Dial(ctx, l.c.addr(l.node))
+	if err != nil {
+		return nil, l.closedOr(err)
+	}
+	conn := &laneConn{nc: nc, r: newFrameReader(nc, &l.c.frames, l.c.cfg.MaxFrameBytes, 0)}
+	stop := context.AfterFunc(l.c.life, func() { _ = nc.Close() })
+	defer stop()
+	if err := nc.SetDeadline(time.Now().Add(l.c.cfg.RequestTimeout)); err == nil {
+		conn.versions, err = negotiate(conn, l.c.cfg.ClientID)
+		if err == nil {
+			err = nc.SetDeadline(time.Time{})
+		}
+		if err != nil {
+			_ = nc.Close()
+			return nil, l.closedOr(fmt.Errorf("negotiate versions: %w", err))
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		_ = nc.Close()
+		return nil, ErrClosed
+	}
+	now := time.Now()
+	l.nc, l.failures, l.retryAt, l.lastUse = nc, 0, time.Time{}, now
+	l.alarm.by(now.Add(l.c.idle), now)
+	return conn, nil
+}
+
+func (l *lane) closedOr(err error) error {
+	if l.c.life.Err() != nil {
+		return ErrClosed
+	}
+	return err
+}
+
+// backOff waits until the next attempt to connect is due.
+func (l *lane) backOff() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	wait := time.Until(l.retryAt)
+	if wait > 0 && !l.closed {
+		t := time.AfterFunc(wait, func() {
+			l.mu.Lock()
+			l.wake.Broadcast()
+			l.mu.Unlock()
+		})
+		defer t.Stop()
+	}
+	for !l.closed && time.Now().Before(l.retryAt) {
+		l.wake.Wait()
+	}
+	if l.closed {
+		return ErrClosed
+	}
+	return nil
+}
+
+// negotiate asks for the versions that the node speaks.
+func negotiate(conn *laneConn, clientID string) (map[int16]VersionRange, error) {
+	req := kmsg.NewPtrApiVersionsRequest()
+	req.Version, req.ClientSoftwareName, req.ClientSoftwareVersion = 3, "insync", "1"
+	for correlation := int32(-2); correlation < 0; correlation++ {
+		resp, err := askVersions(conn, req, correlation, clientID)
+		if err != nil {
+			return nil, err
+		}
+		versions := make(map[int16]VersionRange, len(resp.ApiKeys))
+		for _, k := range resp.ApiKeys {
+			versions[k.ApiKey] = VersionRange{k.MinVersion, k.MaxVersion}
+		}
+		if resp.ErrorCode == 0 {
+			return versions, nil
+		}
+		if resp.ErrorCode != kerr.UnsupportedVersion.Code || req.Version == 0 {
+			return nil, kerr.ErrorForCode(resp.ErrorCode)
+		}
+		req.Version = min(req.Version-1, max(versions[keyApiVersions].Max, 0)) // old nodes send no list: 0
+	}
+	return nil, kerr.ErrorForCode(kerr.UnsupportedVersion.Code)
+}
+
+func askVersions(conn *laneConn, req *kmsg.ApiVersionsRequest, correlation int32, clientID string) (_ *kmsg.ApiVersionsResponse, err error) {
+	var fb frameBuffer
+	appendRequest(&fb, req, correlation, clientID)
+	if _, err := fb.flush(conn.nc); err != nil {
+		return nil, err
+	}
+	f, err := conn.r.next()
+	if err != nil {
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		return nil, err
+	}
+	got, rest, err := parseResponseHeader(f.b)
+	if err != nil {
+		return nil, err
+	}
+	if got != correlation {
+		return nil, errUnexpected
+	}
+	defer recovered(&err)
+	resp := kmsg.NewPtrApiVersionsResponse()
+	if len(rest) >= 2 && int16(rest[0])<<8|int16(rest[1]) == kerr.UnsupportedVersion.Code {
+		resp.Version = 0 // whatever was asked for
+	} else {
+		resp.Version = req.Version
+	}
+	return resp, resp.ReadFrom(rest)
+}
+
+// converse writes what is queued, while read takes the responses, until the connection ends.
+func (l *lane) converse(conn *laneConn) error {
+	var reader sync.WaitGroup
+	reader.Go(func() { l.broken(l.read(conn)) })
+	var fb frameBuffer
+	var batch []*call
+	for l.await() {
+		var refused []outcome
+		if batch, refused = l.encode(&fb, batch[:0], conn.versions); len(refused) > 0 {
+			finishAll(refused)
+		}
+		if len(batch) == 0 {
+			continue
+		}
+		n, err := fb.flush(conn.nc)
+		fb.reset()
+		if err != nil {
+			l.broken(err)
+		}
+		finishAll(l.written(batch, n))
+		clear(batch)
+	}
+	_ = conn.nc.Close()
+	reader.Wait()
+	return nil // settle knows the reason
+}
+
+// await waits for something to send and returns false at the end of the connection.
+func (l *lane) await() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for l.err == nil && !l.closed && l.queue.empty() {
+		l.wake.Wait()
+	}
+	return l.err == nil && !l.closed
+}
+
+// encode moves calls from the queue into fb, as many as make a good write.
+func (l *lane) encode(fb *frameBuffer, batch []*call, versions map[int16]VersionRange) (_ []*call, refused []outcome) {
+	for len(batch) < maxBatchCalls && fb.total() < maxBatchBytes {
+		cl := l.take(versions)
+		if cl == nil {
+			break
+		}
+		if cl.state == callDone {
+			refused = append(refused, outcome{cl, &UnsupportedVersionError{Key: cl.key, Node: l.node}})
+			continue
+		}
+		appendRequest(fb, cl.req, cl.correlation, l.c.cfg.ClientID)
+		cl.endAt = fb.total()
+		batch = append(batch, cl)
+	}
+	return batch, refused
+}
+
+// take moves one call on from the queue: to be written, or to be refused if the node does not know its API.
+func (l *lane) take(versions map[int16]VersionRange) *call {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	cl := l.queue.head
+	if cl == nil || l.err != nil {
+		return nil
+	}
+	l.queue.remove(cl)
+	known, ok := versions[cl.key]
+	version := min(known.Max, cl.req.MaxVersion())
+	if !ok || version < known.Min {
+		cl.state = callDone
+		return cl
+	}
+	cl.req.SetVersion(version)
+	if p, ok := cl.req.(*kmsg.ProduceRequest); ok && p.Acks == 0 {
+		cl.silent = true
+	} else {
+		l.inflight.push(cl)
+	}
+	cl.state, cl.correlation, cl.version = callWriting, l.next, version
+	l.next = (l.next + 1) & 0x7fffffff
+	return cl
+}
+
+// written tells what a write of n bytes in all means for the calls in it: a frame that was not taken whole cannot have been understood.
+func (l *lane) written(batch []*call, n int64) (done []outcome) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, cl := range batch {
+		cl.sent = cl.endAt <= n
+		switch {
+		case cl.state == callDone: // answered already
+		case cl.cancelled != nil:
+			cl.state = callDone
+			done = append(done, outcome{cl, cl.cancelled})
+		case !cl.silent:
+			cl.state = callWaiting
+		case cl.sent:
+			cl.state = callDone
+			done = append(done, outcome{cl, nil})
+		default:
+			cl.state = callDone
+			done = append(done, outcome{cl, l.connError(false, l.err)})
+		}
+	}
+	return done
+}
+
+// read takes responses until the connection ends; the error is never nil.
+func (l *lane) read(conn *laneConn) error {
+	for {
+		f, err := conn.r.next()
+		if err != nil {
+			return err
+		}
+		correlation, rest, err := parseResponseHeader(f.b)
+		if err != nil {
+			return err
+		}
+		cl, wanted, err := l.answered(correlation)
+		if err != nil {
+			return err
+		}
+		if !wanted {
+			l.pop(cl)
+			l.c.frames.put(f)
+			continue
+		}
+		resp, err := decodeResponse(cl, rest)
+		if err != nil {
+			return &ProtocolError{Key: cl.key, Version: cl.version, Err: err}
+		}
+		r := Response{Message: resp}
+		if cl.key == keyFetch && f.class >= 0 { // its records are in f
+			r.Release = sync.OnceFunc(func() { l.c.frames.put(f) })
+		}
+		if l.pop(cl) {
+			cl.finish(r, nil)
+		} else if r.Release != nil {
+			r.Release()
+		}
+	}
+}
+
+// answered returns the call that a response belongs to and whether anybody still waits for it.
+func (l *lane) answered(correlation int32) (cl *call, wanted bool, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	cl = l.inflight.head
+	if cl == nil || cl.correlation != correlation {
+		return nil, false, errUnexpected
+	}
+	return cl, cl.state != callDone && cl.cancelled == nil, nil
+}
+
+// pop ends the call at the head of inflight and tells whether it is to be reported as answered.
+func (l *lane) pop(cl *call) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.inflight.remove(cl)
+	l.lastUse = time.Now()
+	if cl.state == callDone || cl.cancelled != nil {
+		return false
+	}
+	cl.state = callDone
+	return true
+}
+
+// decodeResponse is the one place where bytes from a node become a response. Records alias b.
+func decodeResponse(cl *call, b []byte) (resp kmsg.Response, err error) {
+	defer recovered(&err)
+	resp = cl.req.ResponseKind()
+	resp.SetVersion(cl.version)
+	if resp.IsFlexible() && cl.key != keyApiVersions {
+		if b, err = skipTags(b); err != nil {
+			return nil, err
+		}
+	}
+	return resp, resp.ReadFrom(b)
+}

@@ -1,0 +1,391 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// maxOutstandingBytes is the memory of requests under way on one connection at which reading stops.
+const maxOutstandingBytes = 32 << 20
+
+// serverConn is one connection of a server. Its reader parses requests and runs the handler; its writer sends replies in the order of the requests.
+//
+//	reader: frame → decode → queue a slot → Handler.Serve ──┐
+//	                           slots: [ready][ready][waiting][ready]   reply(…) fills its slot, from any goroutine
+//	writer: takes the run of ready slots at the front → one write → Release
+type serverConn struct {
+	s      *Server
+	nc     net.Conn
+	info   ConnInfo
+	ctx    context.Context
+	cancel context.CancelFunc
+	armed  time.Time // when the writer last set the write deadline
+
+	mu struct {
+		sync.Mutex
+		slots   []*slot // in the order of the requests; replied or not
+		bytes   int     // frames of requests that were not replied yet
+		err     error   // why the connection ends; set once
+		reading bool    // the reader may still add slots
+	}
+	ready sync.Cond // for the writer: the first slot was replied, or the end has come
+	room  sync.Cond // for the reader: slots were taken, or the end has come
+}
+
+// slot is one request and the place of its reply.
+type slot struct {
+	c           *serverConn
+	req         Request
+	correlation int32
+	version     int16
+
+	// guarded by c.mu
+	frame    *frame // the request's memory, to be used again when both serving and waiting for the reply are over
+	size     int
+	serving  bool
+	replied  bool
+	dropped  bool // the connection ended before the reply
+	recycled bool
+	reply    Reply
+}
+
+func newServerConn(s *Server, nc net.Conn) *serverConn {
+	c := &serverConn{s: s, nc: nc}
+	_, plain := nc.(*net.TCPConn)
+	c.info = ConnInfo{Local: addrString(nc.LocalAddr()), Remote: addrString(nc.RemoteAddr()), SendFile: plain}
+	c.ctx, c.cancel = context.WithCancel(s.ctx)
+	c.ready.L, c.room.L = &c.mu, &c.mu
+	c.mu.reading = true
+	return c
+}
+
+func addrString(a net.Addr) string {
+	if a == nil {
+		return ""
+	}
+	return a.String()
+}
+
+// run reads requests until the connection ends. It returns when the writer has ended, too.
+func (c *serverConn) run() {
+	var wg sync.WaitGroup
+	wg.Go(c.write)
+	err := c.read()
+	c.mu.Lock()
+	c.mu.reading = false
+	c.ready.Signal()
+	c.mu.Unlock()
+	if !errors.Is(err, io.EOF) {
+		c.fail(err)
+	}
+	// After an orderly end of the peer's half, what it asked for is still answered: kcat and shell pipelines close early.
+	wg.Wait()
+	c.fail(net.ErrClosed)
+	c.drop()
+	c.log()
+}
+
+// fail ends the connection: it is closed, and reader, writer and handler notice. The first reason counts.
+func (c *serverConn) fail(err error) {
+	c.mu.Lock()
+	if c.mu.err == nil {
+		c.mu.err = err
+	}
+	c.ready.Signal()
+	c.room.Signal()
+	c.mu.Unlock()
+	c.cancel()
+	_ = c.nc.Close() // nothing is promised about what was not sent
+}
+
+// log says why a connection ended, if that is news.
+func (c *serverConn) log() {
+	c.mu.Lock()
+	err := c.mu.err
+	c.mu.Unlock()
+	_, panicked := errors.AsType[*PanicError](err)
+	switch {
+	case panicked:
+		p, _ := errors.AsType[*PanicError](err)
+		c.s.cfg.Logger.Error("connection closed", "remote", c.info.Remote, "error", err, "stack", string(p.Stack))
+	case errors.Is(err, net.ErrClosed), errors.Is(err, ErrClosed), errors.Is(err, io.EOF), errors.Is(err, os.ErrDeadlineExceeded):
+		c.s.cfg.Logger.Debug("connection closed", "remote", c.info.Remote, "reason", err)
+	default:
+		c.s.cfg.Logger.Info("connection closed", "remote", c.info.Remote, "error", err)
+	}
+}
+
+// read serves requests until there are no more; the error is never nil.
+func (c *serverConn) read() error {
+	r := newFrameReader(c.nc, &c.s.frames, c.s.cfg.MaxFrameBytes, c.s.cfg.IdleTimeout)
+	clientID := ""
+	for {
+		if err := c.awaitRoom(); err != nil {
+			return err
+		}
+		f, err := r.next()
+		if err != nil {
+			return err
+		}
+		sl, err := c.accept(f, clientID)
+		if err != nil {
+			c.s.frames.put(f)
+			return err
+		}
+		if sl == nil {
+			continue // answered already
+		}
+		clientID = sl.req.ClientID
+		if err := c.serve(sl); err != nil {
+			return err
+		}
+	}
+}
+
+// accept turns a frame into a slot at the end of the queue. It answers an ApiVersions request of a version that is not known by itself, and then returns nil.
+func (c *serverConn) accept(f *frame, lastClientID string) (*slot, error) {
+	h, rest, err := parseRequestHeader(f.b)
+	if err != nil {
+		return nil, &ProtocolError{Key: -1, Version: -1, Err: err}
+	}
+	sl := &slot{c: c, correlation: h.correlation, version: h.version, serving: true, frame: f, size: len(f.b)}
+	known, ok := c.s.versions[h.key]
+	if ok && h.key == keyApiVersions && (h.version < known.Min || h.version > known.Max) {
+		sl.serving, sl.replied, sl.version = false, true, 0
+		sl.reply.Message = unsupportedApiVersions(known)
+		c.push(sl)
+		return nil, nil
+	}
+	if !ok || h.version < known.Min || h.version > known.Max {
+		return nil, &ProtocolError{Key: h.key, Version: h.version, Err: kerr.UnsupportedVersion}
+	}
+	sl.req.Conn = &c.info
+	if sl.req.Message, sl.req.ClientID, err = c.s.decode(h, rest, lastClientID); err != nil {
+		return nil, &ProtocolError{Key: h.key, Version: h.version, Err: err}
+	}
+	c.push(sl)
+	return sl, nil
+}
+
+// unsupportedApiVersions is the one answer that is given to what was not understood: a body of version 0 that names the versions of ApiVersions itself.
+func unsupportedApiVersions(known VersionRange) kmsg.Response {
+	r := kmsg.NewPtrApiVersionsResponse()
+	r.ErrorCode = kerr.UnsupportedVersion.Code
+	k := kmsg.NewApiVersionsResponseApiKey()
+	k.ApiKey, k.MinVersion, k.MaxVersion = keyApiVersions, known.Min, known.Max
+	r.ApiKeys = append(r.ApiKeys, k)
+	return r
+}
+
+// decode is the one place where bytes from a connection become a request.
+func (s *Server) decode(h requestHeader, b []byte, lastClientID string) (req kmsg.Request, clientID string, err error) {
+	defer recovered(&err)
+	req = s.cfg.NewRequest(h.key)
+	if req == nil {
+		return nil, "", kerr.UnsupportedVersion
+	}
+	req.SetVersion(h.version)
+	clientID, b, err = parseHeaderTail(b, req.IsFlexible(), lastClientID)
+	if err != nil {
+		return nil, "", err
+	}
+	return req, clientID, req.ReadFrom(b)
+}
+
+// recovered turns a panic into an error. It must be deferred directly.
+func recovered(err *error) {
+	if v := recover(); v != nil {
+		*err = &PanicError{Value: v, Stack: debug.Stack()}
+	}
+}
+
+// serve runs the handler.
+func (c *serverConn) serve(sl *slot) (err error) {
+	defer func() {
+		c.mu.Lock()
+		sl.serving = false
+		f := sl.takeFrameLocked()
+		c.mu.Unlock()
+		c.s.frames.put(f)
+	}()
+	defer recovered(&err)
+	c.s.cfg.Handler.Serve(c.ctx, &sl.req, sl.fill)
+	return nil
+}
+
+// fill is the reply function of a request.
+func (sl *slot) fill(r Reply) {
+	c := sl.c
+	c.mu.Lock()
+	if sl.replied {
+		c.mu.Unlock()
+		return
+	}
+	sl.replied, sl.reply = true, r
+	c.mu.bytes -= sl.size
+	dropped := sl.dropped
+	f := sl.takeFrameLocked()
+	if len(c.mu.slots) > 0 && c.mu.slots[0] == sl {
+		c.ready.Signal()
+	}
+	c.mu.Unlock()
+	c.s.frames.put(f)
+	if dropped && r.Release != nil {
+		r.Release()
+	}
+}
+
+// takeFrameLocked returns the request's memory when nobody can use it any more. Only produce requests, the large ones, are worth it, and only their handlers surely keep no bytes.
+func (sl *slot) takeFrameLocked() *frame {
+	if sl.serving || !sl.replied || sl.recycled {
+		return nil
+	}
+	sl.recycled = true
+	f := sl.frame
+	sl.frame = nil
+	if p, ok := sl.req.Message.(*kmsg.ProduceRequest); !ok || p == nil {
+		return nil
+	}
+	return f
+}
+
+func (c *serverConn) push(sl *slot) {
+	c.mu.Lock()
+	c.mu.slots = append(c.mu.slots, sl)
+	if !sl.replied {
+		c.mu.bytes += sl.size
+	} else if c.mu.slots[0] == sl {
+		c.ready.Signal()
+	}
+	c.mu.Unlock()
+}
+
+// awaitRoom waits until another request may be read.
+func (c *serverConn) awaitRoom() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.mu.err == nil && (len(c.mu.slots) >= c.s.cfg.MaxPipelined || (c.mu.bytes > maxOutstandingBytes && len(c.mu.slots) > 0)) {
+		c.room.Wait()
+	}
+	return c.mu.err
+}
+
+// write sends replies until the connection ends.
+func (c *serverConn) write() {
+	var fb frameBuffer
+	var batch []*slot
+	for {
+		var ok bool
+		if batch, ok = c.take(batch[:0]); !ok {
+			return
+		}
+		if err := c.send(&fb, batch); err != nil {
+			c.fail(err)
+			return
+		}
+		fb.reset()
+		clear(batch)
+	}
+}
+
+// send writes a run of replies and releases them.
+func (c *serverConn) send(fb *frameBuffer, batch []*slot) (err error) {
+	defer func() {
+		for _, sl := range batch {
+			release := sl.reply.Release
+			sl.reply = Reply{}
+			if release != nil {
+				release()
+			}
+		}
+	}()
+	defer recovered(&err)
+	closing := c.encode(fb, batch)
+	if fb.total() > 0 {
+		if err := c.armWrite(); err != nil {
+			return err
+		}
+		if _, err := fb.flush(c.nc); err != nil {
+			return err
+		}
+	}
+	if closing {
+		return net.ErrClosed
+	}
+	return nil
+}
+
+// take waits for replies at the front of the queue and removes a run of them. It returns false when there will be none.
+func (c *serverConn) take(batch []*slot) ([]*slot, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.mu.err == nil && (len(c.mu.slots) == 0 && c.mu.reading || len(c.mu.slots) > 0 && !c.mu.slots[0].replied) {
+		c.ready.Wait()
+	}
+	if c.mu.err != nil || len(c.mu.slots) == 0 {
+		return batch, false
+	}
+	n := 0
+	for n < len(c.mu.slots) && c.mu.slots[n].replied {
+		n++
+	}
+	batch = append(batch, c.mu.slots[:n]...)
+	rest := copy(c.mu.slots, c.mu.slots[n:])
+	clear(c.mu.slots[rest:])
+	c.mu.slots = c.mu.slots[:rest]
+	c.room.Signal()
+	return batch, true
+}
+
+// encode adds the batch's replies up to one that asks for the connection to be closed.
+func (c *serverConn) encode(fb *frameBuffer, batch []*slot) (closing bool) {
+	for _, sl := range batch {
+		if m := sl.reply.Message; m != nil {
+			if m.GetVersion() != sl.version {
+				m.SetVersion(sl.version)
+			}
+			appendResponse(fb, m, sl.correlation, sl.reply.Files)
+		}
+		if sl.reply.Close {
+			return true
+		}
+	}
+	return false
+}
+
+// armWrite bounds how long a peer may take nothing. As with reading, the deadline is moved only when an eighth of it has passed.
+func (c *serverConn) armWrite() error {
+	now, idle := time.Now(), c.s.cfg.IdleTimeout
+	if now.Sub(c.armed) < idle/8 {
+		return nil
+	}
+	c.armed = now
+	return c.nc.SetWriteDeadline(now.Add(idle + idle/8))
+}
+
+// drop releases the replies that were not sent; those to come release themselves.
+func (c *serverConn) drop() {
+	c.mu.Lock()
+	slots := c.mu.slots
+	c.mu.slots = nil
+	var release []func()
+	for _, sl := range slots {
+		sl.dropped = true
+		if sl.replied && sl.reply.Release != nil {
+			release = append(release, sl.reply.Release)
+		}
+	}
+	c.mu.Unlock()
+	for _, r := range release {
+		r()
+	}
+}

@@ -174,14 +174,15 @@ func (m *Mem) closed(n *node) {
 	m.freeLocked(n)
 }
 
-// freeLocked returns the space of a file that nobody can reach.
+// freeLocked returns the space of a file that nobody can reach, once: when its name or its last handle goes. It keeps its blocks, as a
+// crash may bring it back.
 func (m *Mem) freeLocked(n *node) {
 	if n.dir || n.opens > 0 || n.at.dir != nil {
 		return
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	m.used.Add(-n.mu.content.release(0) * blockSize)
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	m.used.Add(-n.mu.content.occupied() * blockSize)
 }
 
 // MkdirAll implements FS.
@@ -278,7 +279,7 @@ func (m *Mem) Stat(name string) (fs.FileInfo, error) {
 
 // Rename implements FS.
 func (m *Mem) Rename(oldName, newName string) error {
-	if err := m.begin(Op{Kind: OpRename, Name: oldName, To: newName}); err != nil {
+	if err := m.begin(Op{Kind: OpRename, Name: oldName, To: clean(newName)}); err != nil {
 		return err
 	}
 	defer m.end()

@@ -48,6 +48,7 @@ type change struct {
 	size   int64  // of the file, before
 	old    []byte // content of [off, off+len(old)) before; the rest was zero
 	resize bool
+	blocks []uint16 // before, if the resize gave some up
 }
 
 // readAt copies what the file holds at off and returns how many bytes that were.
@@ -90,7 +91,7 @@ func (c *content) put(p []byte, off int64) {
 	}
 }
 
-// page returns page i with at least n bytes. Small files stay small: there may be tens of thousands of them.
+// page returns page i with at least n bytes. Small files stay small, as there may be tens of thousands of them; a file of several pages gets whole ones.
 func (c *content) page(i int64, n int) []byte {
 	for int64(len(c.pages)) <= i {
 		c.pages = append(c.pages, nil)
@@ -101,6 +102,9 @@ func (c *content) page(i int64, n int) []byte {
 	room := sectorSize
 	for room < n {
 		room *= 2
+	}
+	if i > 0 {
+		room = pageSize
 	}
 	p := make([]byte, room)
 	copy(p, c.pages[i])
@@ -137,8 +141,8 @@ func (c *content) write(p []byte, off int64) {
 	c.record(ch)
 }
 
-// resize changes the size.
-func (c *content) resize(size int64) {
+// resize changes the size and returns how many blocks it gave up.
+func (c *content) resize(size int64) (freed int64) {
 	ch := change{off: size, size: c.size, resize: true}
 	if size < c.filled {
 		ch.n = c.filled - size
@@ -147,8 +151,15 @@ func (c *content) resize(size int64) {
 		c.zero(size, c.filled)
 		c.filled = size
 	}
+	if size < c.size {
+		before := slices.Clone(c.blocks)
+		if freed = c.release(size); freed > 0 {
+			ch.blocks = before
+		}
+	}
 	c.size = size
 	c.record(ch)
+	return freed
 }
 
 func (c *content) record(ch change) {
@@ -181,6 +192,9 @@ func (c *content) undo(ch change) {
 	c.put(ch.old, ch.off)
 	c.zero(ch.off+int64(len(ch.old)), ch.off+ch.n)
 	c.size = ch.size
+	for i, b := range ch.blocks {
+		c.blocks[i] |= b
+	}
 }
 
 func (c *content) undoAll() {
@@ -237,7 +251,7 @@ func (c *content) syncFailed() {
 func (c *content) touched() map[int64][]byte {
 	t := map[int64][]byte{}
 	for _, ch := range c.journal {
-		for s := ch.off / sectorSize; s*sectorSize < ch.off+ch.n; s++ {
+		for s := range ch.sectors {
 			t[s] = nil
 		}
 	}
@@ -260,18 +274,21 @@ func (c *content) staleOr(size int64) int64 {
 	return size
 }
 
-// keepRandom goes back to what is durable and then makes some of the changes again: each sector of each write by itself, so that they
-// seem torn and reordered; where a lost one grew the file it reads as zero. The size is one that the file has had.
+// keepRandom goes back to what is durable and then makes some of the changes again. Each sector gets a content that it has had, as a disk
+// writes it whole, and independently of the others, so that writes seem torn and reordered; where a lost one grew the file it reads as zero.
+// The size is one that the file has had.
 func (c *content) keepRandom(rng *rand.Rand) {
 	if len(c.journal) == 0 && c.stale == nil && !c.staleSized {
 		return
 	}
 	sizes := []int64{c.size}
 	redo := make([][]byte, len(c.journal))
+	versions := map[int64]int{} // of each sector, beside the durable one
 	for i, ch := range slices.Backward(c.journal) {
-		if !ch.resize {
-			redo[i] = make([]byte, ch.n)
-			c.peek(redo[i], ch.off)
+		redo[i] = make([]byte, ch.n)
+		c.peek(redo[i], ch.off)
+		for s := range ch.sectors {
+			versions[s]++
 		}
 		sizes = append(sizes, ch.size)
 		c.undo(ch)
@@ -285,14 +302,20 @@ func (c *content) keepRandom(rng *rand.Rand) {
 	if c.staleSized {
 		sizes = append(sizes, c.staleSize)
 	}
+	survive := map[int64]int{} // of each sector, how many changes still
 	for i, ch := range c.journal {
-		if ch.resize {
-			if rng.Float64() < rate {
-				c.zero(ch.off, max(c.filled, ch.off))
+		for s, r := range ch.sectors {
+			left, drawn := survive[s]
+			if !drawn {
+				if left = versions[s]; rng.Float64() >= rate {
+					left = rng.IntN(left)
+				}
 			}
-			continue
+			survive[s] = left - 1
+			if left > 0 {
+				c.put(redo[i][r.from:r.end], ch.off+r.from)
+			}
 		}
-		c.putSome(redo[i], ch.off, rng, rate)
 	}
 	size := sizes[0]
 	if rng.IntN(2) == 0 {
@@ -301,14 +324,18 @@ func (c *content) keepRandom(rng *rand.Rand) {
 	c.settle(size)
 }
 
-// putSome writes some of the sectors of p.
-func (c *content) putSome(p []byte, off int64, rng *rand.Rand, rate float64) {
-	for len(p) > 0 {
-		n := min(int64(len(p)), sectorSize-off%sectorSize)
-		if rng.Float64() < rate {
-			c.put(p[:n], off)
+// span is a range of a change's bytes.
+type span struct{ from, end int64 }
+
+// sectors yields the sectors that a change touches, and which of its bytes lie there.
+func (ch *change) sectors(yield func(int64, span) bool) {
+	for at := int64(0); at < ch.n; {
+		s := (ch.off + at) / sectorSize
+		end := min(ch.n, (s+1)*sectorSize-ch.off)
+		if !yield(s, span{at, end}) {
+			return
 		}
-		p, off = p[n:], off+n
+		at = end
 	}
 }
 

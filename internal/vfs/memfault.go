@@ -50,8 +50,8 @@ func (k OpKind) Changes() bool { return k >= OpCreate }
 // Op is one operation on a Mem, about to happen.
 type Op struct {
 	Kind OpKind
-	Name string // as the caller gave it
-	To   string // OpRename only
+	Name string // rooted and clean: "/data/a"
+	To   string // OpRename only, likewise
 	Off  int64  // OpRead, OpWrite, OpPreallocate
 	Len  int64  // OpRead, OpWrite, OpPreallocate, OpTruncate, OpMap, OpSyncMap
 	// Seq numbers the operations that change something, from 1; 0 for others. See Mem.Ops.
@@ -147,9 +147,12 @@ func (m *Mem) begin(op Op) error {
 			op.Seq = m.ops.Add(1)
 		}
 		if f := m.fault.Load(); f != nil {
+			name := op.Name
+			op.Name = clean(name)
 			if err := (*f)(op); err != nil {
-				return &fs.PathError{Op: op.Kind.String(), Path: op.Name, Err: err}
+				return &fs.PathError{Op: op.Kind.String(), Path: name, Err: err}
 			}
+			op.Name = name
 		}
 	}
 	m.life.RLock()

@@ -12,6 +12,9 @@ import (
 	"syscall"
 )
 
+// maxFileSize bounds what a wild offset costs; segments are below 2 GiB.
+const maxFileSize = 64 << 30
+
 // memFile is an open file of a Mem.
 type memFile struct {
 	mem      *Mem
@@ -29,8 +32,10 @@ func (f *memFile) begin(op Op) error {
 		return pathError(op.Kind.String(), f.name, fs.ErrClosed)
 	case op.Off < 0 || op.Len < 0 || op.Off+op.Len < op.Off:
 		return pathError(op.Kind.String(), f.name, errRange)
-	case f.readOnly && op.Kind.Changes() && op.Kind != OpSync:
+	case f.readOnly && op.Kind.Changes():
 		return pathError(op.Kind.String(), f.name, syscall.EBADF)
+	case op.Kind.Changes() && op.Off+op.Len > maxFileSize:
+		return pathError(op.Kind.String(), f.name, syscall.EFBIG)
 	}
 	return f.mem.begin(op)
 }
@@ -161,8 +166,7 @@ func (f *memFile) Truncate(size int64) error {
 	}
 	c := &f.node.mu.content
 	if size != c.size {
-		c.resize(size)
-		f.mem.used.Add(-c.release(size) * blockSize)
+		f.mem.used.Add(-c.resize(size) * blockSize)
 		f.node.touch()
 	}
 	return nil
@@ -170,9 +174,11 @@ func (f *memFile) Truncate(size int64) error {
 
 // Sync implements File.
 func (f *memFile) Sync() error {
-	err := f.begin(Op{Kind: OpSync})
-	if err != nil {
-		f.mem.syncFailed(f.node, err)
+	if f.closed.Load() {
+		return pathError("sync", f.name, fs.ErrClosed)
+	}
+	if err := f.mem.begin(Op{Kind: OpSync, Name: f.name}); err != nil {
+		f.mem.syncFailed(f.node, func() {})
 		return err
 	}
 	defer f.mem.end()
@@ -182,15 +188,16 @@ func (f *memFile) Sync() error {
 	return nil
 }
 
-// syncFailed does to the page cache what a kernel does after an error.
-func (m *Mem) syncFailed(n *node, err error) {
+// syncFailed does to the page cache what a kernel does after an error: writeBack fills it, under n's lock, and then nothing seems dirty.
+func (m *Mem) syncFailed(n *node, writeBack func()) {
 	m.life.RLock()
 	defer m.life.RUnlock()
-	if m.dead.Load() || errors.Is(err, fs.ErrClosed) {
+	if m.dead.Load() {
 		return
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	writeBack()
 	n.mu.content.syncFailed()
 }
 
@@ -226,7 +233,7 @@ func (f *memFile) Map(size int) (Mapping, error) {
 	c := &f.node.mu.content
 	switch {
 	case f.readOnly:
-		return nil, pathError("map", f.name, syscall.EBADF)
+		return nil, pathError("map", f.name, fs.ErrPermission)
 	case size == 0 || int64(size) > c.size:
 		return nil, pathError("map", f.name, errMapSize)
 	case c.hole(int64(size)) >= 0:
@@ -248,7 +255,7 @@ type memMapping struct {
 	name string
 	data []byte
 
-	mu struct { // taken before node.mu
+	mu struct { // between Mem.life and node.mu
 		sync.Mutex
 		closed bool
 	}
@@ -269,7 +276,7 @@ func (m *memMapping) Sync() error {
 	case m.mu.closed:
 		return pathError("msync", m.name, fs.ErrClosed)
 	case beginErr != nil:
-		m.mem.syncFailed(m.node, beginErr)
+		m.mem.syncFailed(m.node, m.writeBackLocked)
 		return beginErr
 	}
 	m.node.mu.Lock()
@@ -281,14 +288,14 @@ func (m *memMapping) Sync() error {
 
 // Close implements Mapping.
 func (m *memMapping) Close() error {
+	m.mem.life.RLock()
+	defer m.mem.life.RUnlock()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.mu.closed {
 		return nil
 	}
 	m.mu.closed = true
-	m.mem.life.RLock()
-	defer m.mem.life.RUnlock()
 	if m.mem.dead.Load() {
 		return pathError("munmap", m.name, ErrCrashed)
 	}

@@ -33,7 +33,7 @@ func (osFS) Open(name string, mode OpenMode) (File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &osFile{f: f, name: name}, nil
+	return &osFile{f: f, name: name, readOnly: mode == ReadOnly}, nil
 }
 
 var errOpenMode = errors.New("vfs: unknown open mode")
@@ -83,8 +83,9 @@ func (osFS) Free(name string) (int64, error) {
 // osFile is an open file of the system. Calls that need the bare descriptor hold mu for reading, so that Close cannot hand its number to
 // another file under them; the lock is held across system calls on this file only, never across anything that waits for a goroutine.
 type osFile struct {
-	f    *os.File
-	name string
+	f        *os.File
+	name     string
+	readOnly bool
 
 	mu struct {
 		sync.RWMutex
@@ -205,7 +206,10 @@ func (o *osFile) Map(size int) (Mapping, error) {
 	if err != nil {
 		return nil, err
 	}
-	if size <= 0 || int64(size) > have {
+	switch {
+	case o.readOnly:
+		return nil, pathError("map", o.name, fs.ErrPermission)
+	case size <= 0 || int64(size) > have:
 		return nil, pathError("map", o.name, errMapSize)
 	}
 	fd, err := o.acquire("map")

@@ -44,7 +44,7 @@ type AppendResult struct {
 	LogStartOffset int64
 	Leader         int32 // the current leader as far as known, with ErrNotLeader (KIP-951)
 	LeaderEpoch    int32
-	Err            error // see errors.go; ErrNotEnoughReplicasAfterAppend, ErrTimedOut and lost leadership leave the data in the log
+	Err            error // see Append; ErrTimedOut and lost leadership leave the data in the log
 }
 
 // Pending is an append that waits for its acknowledgement.
@@ -78,8 +78,6 @@ func (p *Pending) complete(fx *effects) {
 
 func outcomeError(o machine.Outcome, storage error) error {
 	switch o {
-	case machine.NotEnoughReplicas:
-		return ErrNotEnoughReplicasAfterAppend
 	case machine.LostLeadership:
 		return ErrNotLeader
 	case machine.StorageLost:
@@ -95,7 +93,7 @@ func outcomeError(o machine.Outcome, storage error) error {
 // A batch that an idempotent producer sends again is answered with its first offsets, and waits like the first one did.
 //
 // Errors in the result: ErrNotLeader, ErrFencedEpoch and ErrUnknownEpoch, ErrNotEnoughReplicas, what log.Log.Append refuses a batch with, ErrClosed, *log.StorageError;
-// after the append ErrNotEnoughReplicasAfterAppend, ErrNotLeader, *log.StorageError and what Fail was given.
+// after the append ErrNotLeader, *log.StorageError and what Fail was given.
 func (r *Replica) Append(b record.Batch, o AppendOptions, done func(AppendResult)) *Pending {
 	if o.Now.IsZero() {
 		o.Now = time.Now()

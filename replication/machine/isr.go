@@ -188,13 +188,6 @@ func (m *Machine) markMaximal() {
 	}
 }
 
-func (m *Machine) maximalSize() int {
-	if m.isr.pending == PendingExpand && !slices.Contains(m.state.ISR, m.isr.newcomer) {
-		return len(m.state.ISR) + 1
-	}
-	return len(m.state.ISR)
-}
-
 // MaximalISR appends the maximal ISR to dst.
 func (m *Machine) MaximalISR(dst []int32) []int32 {
 	dst = append(dst, m.state.ISR...)

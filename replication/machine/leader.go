@@ -18,6 +18,9 @@ const (
 // lead begins a leadership. The high watermark starts at what this replica knew as a follower, which may be below the true one: it moves only when the in-sync followers have fetched in this
 // epoch, hence nobody's old progress counts.
 func (m *Machine) lead(p Positions, now time.Time, fx *Effects) {
+	if m.role == Leader {
+		p.HighWatermark = max(p.HighWatermark, m.hw)
+	}
 	m.role = Leader
 	m.logEnd, m.syncedEnd, m.hw = p.LogEnd, p.SyncedEnd, p.HighWatermark
 	m.epochStart = p.LogEnd
@@ -68,7 +71,7 @@ func (m *Machine) Outcome(acks Acks, end int64) Outcome {
 	case acks == AcksLeader && end <= m.confirmed():
 		return Acked
 	case acks == AcksAll && end <= m.hw:
-		return m.hwOutcome()
+		return Acked
 	}
 	return Waiting
 }
@@ -92,14 +95,6 @@ func (m *Machine) Cancel(w *Waiter) bool {
 	return true
 }
 
-// hwOutcome is the answer to an append below the high watermark. An in-sync set that has shrunk below the minimum meanwhile makes it an error although the data is committed.
-func (m *Machine) hwOutcome() Outcome {
-	if m.maximalSize() < m.minISR() {
-		return NotEnoughReplicas
-	}
-	return Acked
-}
-
 func (m *Machine) answerLeaderWaiters(fx *Effects) {
 	m.leaderWaiters.completeUpTo(m.confirmed(), Acked, fx)
 }
@@ -118,7 +113,8 @@ func (m *Machine) minISR() int { return max(1, m.settings.MinISR) }
 // HighWatermark is the leader's high watermark.
 func (m *Machine) HighWatermark() int64 { return m.hw }
 
-// advance recomputes the high watermark and answers what it passes.
+// advance recomputes the high watermark and answers what it passes. An append that waits while the ISR is below the minimum goes on waiting: the batch may be committed yet.
+// So NOT_ENOUGH_REPLICAS_AFTER_APPEND has no cause here any more: what the high watermark has passed had enough replicas when it did.
 //
 // It is the minimum over the maximal ISR, for the controller may have applied a proposal of which we have not heard and may elect whomever it put in. It also waits for replicas outside of the
 // ISR that are caught up and may join: without that a newcomer would have to hit a target that moves away with every append. And it stands still while the committed ISR is below the minimum:
@@ -139,7 +135,7 @@ func (m *Machine) advance(now time.Time, fx *Effects) {
 	}
 	m.hw = hw
 	fx.HighWatermark = hw
-	m.allWaiters.completeUpTo(hw, m.hwOutcome(), fx)
+	m.allWaiters.completeUpTo(hw, Acked, fx)
 }
 
 // mayJoin tells whether a replica outside of the ISR is so close that the high watermark waits for it.

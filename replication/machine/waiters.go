@@ -6,11 +6,10 @@ type Outcome int8
 // The outcomes.
 const (
 	Waiting           Outcome = iota
-	Acked                     // as durable as it asked for
-	NotEnoughReplicas         // in the log and below the high watermark, but the in-sync set has become too small: NOT_ENOUGH_REPLICAS_AFTER_APPEND
-	LostLeadership            // in the log, outcome unknown
-	StorageLost               // the log failed, outcome unknown
-	GivenUp                   // by Cancel
+	Acked                  // as durable as it asked for
+	LostLeadership         // in the log, outcome unknown
+	StorageLost            // the log failed, outcome unknown
+	GivenUp                // by Cancel
 )
 
 // String is for transcripts.
@@ -20,8 +19,6 @@ func (o Outcome) String() string {
 		return "waiting"
 	case Acked:
 		return "acked"
-	case NotEnoughReplicas:
-		return "not-enough-replicas-after-append"
 	case LostLeadership:
 		return "lost-leadership"
 	case StorageLost:

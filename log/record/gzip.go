@@ -76,7 +76,7 @@ func readGzip(dst, src []byte, limit int) ([]byte, error) {
 	}
 	for {
 		if len(dst) == cap(dst) {
-			dst = reserve(dst, min(max(len(dst), 4*len(src), 512), limit+1-len(dst)))
+			dst = reserve(dst, min(max(4*len(src), 512), limit+1-len(dst)))
 		}
 		n, err := r.z.Read(dst[len(dst):min(cap(dst), limit+1)])
 		dst = dst[:len(dst)+n]

@@ -154,7 +154,7 @@ func readLZ4(dst, src []byte, limit int) ([]byte, error) {
 			if n > limit-len(dst) {
 				return dst, tooLarge(len(dst)+n, limit)
 			}
-			dst = append(dst, block...)
+			dst = append(reserve(dst, n), block...)
 		} else if dst, err = readLZ4Block(dst, block, f.maxBlock, limit); err != nil {
 			return dst, err
 		}
@@ -180,9 +180,7 @@ func readLZ4Block(dst, block []byte, maxBlock, limit int) ([]byte, error) {
 		room = limit - len(dst)
 	}
 	at := len(dst)
-	if cap(dst)-at < room {
-		dst = slices.Grow(dst, room)
-	}
+	dst = reserve(dst, room)
 	n, err := lz4.UncompressBlock(block, dst[at:at+room])
 	if err != nil {
 		if bounded { // the library does not tell malformed from too long; the latter it is as far as anybody looked

@@ -97,20 +97,19 @@ func (r *Reader) Next() bool {
 	}
 	var e entry
 	if reason := e.parse(r.section, r.pos); reason != "" {
-		return r.fail(reason)
+		return r.fail(r.index, reason)
 	}
 	if r.index == r.count-1 && e.end != len(r.section) {
-		r.index = -1 // not the record's fault
-		return r.fail("bytes after the last record")
+		return r.fail(-1, "bytes after the last record")
 	}
 	// Compaction leaves gaps, but never changes the order.
 	if e.offsetDelta <= r.offsetDelta || e.offsetDelta > r.lastOffsetDelta {
-		return r.fail("offset out of order or beyond the batch")
+		return r.fail(r.index, "offset out of order or beyond the batch")
 	}
 	if !r.logAppendTime {
 		ts := r.baseTimestamp + e.timestampDelta
 		if (ts < r.baseTimestamp) != (e.timestampDelta < 0) {
-			return r.fail("timestamp delta overflows")
+			return r.fail(r.index, "timestamp delta overflows")
 		}
 		r.record.Timestamp = timeOf(ts)
 	} else {
@@ -129,8 +128,8 @@ func (r *Reader) Next() bool {
 	return true
 }
 
-func (r *Reader) fail(reason string) bool {
-	r.err = &InvalidError{Index: r.index, Reason: reason}
+func (r *Reader) fail(index int, reason string) bool {
+	r.err = &InvalidError{Index: index, Reason: reason}
 	r.record = Record{}
 	return false
 }
@@ -142,12 +141,12 @@ func (r *Reader) readHeaders(e *entry) bool {
 	for range e.headers {
 		var key, value span
 		if key, value, i = header(s, i); i < 0 {
-			return r.fail("malformed header")
+			return r.fail(r.index, "malformed header")
 		}
 		r.headers = append(r.headers, Header{Key: r.headerKey(key.of(s)), Value: value.of(s)})
 	}
 	if i != e.end {
-		return r.fail("bytes after the last header")
+		return r.fail(r.index, "bytes after the last header")
 	}
 	r.record.Headers = r.headers[:len(r.headers):len(r.headers)]
 	return true

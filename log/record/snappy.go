@@ -84,9 +84,7 @@ func readSnappyBlock(dst, src []byte, limit int) ([]byte, error) {
 		return dst, tooLarge(len(dst)+size, limit)
 	}
 	at := len(dst)
-	if cap(dst)-at < size {
-		dst = slices.Grow(dst, size)
-	}
+	dst = reserve(dst, size)
 	if _, err := snappy.DecodeStrict(dst[at:at+size], src); err != nil {
 		return dst, badStream(Snappy, "block", err)
 	}

@@ -30,6 +30,8 @@ func rawRecord(fields ...any) []byte {
 		switch f := f.(type) {
 		case int:
 			body = binary.AppendVarint(body, int64(f))
+		case int64:
+			body = binary.AppendVarint(body, f)
 		case []byte:
 			body = append(body, f...)
 		case string:
@@ -53,7 +55,7 @@ var malformed = []struct {
 	{"endless length", []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, "length exceeds the batch, or no length"},
 	{"largest length", []byte{0xfe, 0xff, 0xff, 0xff, 0x0f, 0, 0, 0}, "length exceeds the batch, or no length"},
 	{"endless timestamp", rawRecord(0, "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", 0, -1, -1, 0), "malformed timestamp or offset delta"},
-	{"offset delta of 40 bits", rawRecord(0, 0, 1<<40, -1, -1, 0), "malformed timestamp or offset delta"},
+	{"offset delta of 40 bits", rawRecord(0, 0, int64(1<<40), -1, -1, 0), "malformed timestamp or offset delta"},
 	{"key beyond the record", rawRecord(0, 0, 0, 9, "k", 1, "v", 0), "key exceeds the record"},
 	{"largest key length", rawRecord(0, 0, 0, math.MaxInt32, "k", 1, "v", 0), "key exceeds the record"},
 	{"key length -2", rawRecord(0, 0, 0, -2, 1, "v", 0), "key exceeds the record"},
@@ -69,7 +71,7 @@ var malformed = []struct {
 	{"header value beyond the record", rawRecord(0, 0, 0, 1, "k", 1, "v", 1, 1, "h", 1), "malformed header"},
 	{"bytes after the last field", rawRecord(0, 0, 0, 1, "k", 1, "v", 0, 0), "bytes after the last field"},
 	{"bytes after the last header", rawRecord(0, 0, 0, 1, "k", 1, "v", 1, 1, "h", -1, 0), "bytes after the last header"},
-	{"timestamp that overflows", rawRecord(0, math.MaxInt64, 0, 1, "k", 1, "v", 0), "timestamp delta overflows"},
+	{"timestamp that overflows", rawRecord(0, int64(math.MaxInt64), 0, 1, "k", 1, "v", 0), "timestamp delta overflows"},
 }
 
 // A malformed record is found by both who read records, in the middle of a batch as at its end, compressed or not.
@@ -136,8 +138,10 @@ func TestValidate_Batch(t *testing.T) {
 		{"highest attribute", put(attributesAt, 1<<15), invalid("unknown attributes 0x8000")},
 		{"codec 5", put(attributesAt, 5), &UnsupportedCodecError{Codec: 5}},
 		{"codec 7", put(attributesAt, 7), &UnsupportedCodecError{Codec: 7}},
-		{"log append time", func(b Batch) { b.PutLogAppendTime(99) },
-			&TimestampError{Index: -1, Timestamp: 99, Reason: "only a leader may set log append time"}},
+		{
+			"log append time", func(b Batch) { b.PutLogAppendTime(99) },
+			&TimestampError{Index: -1, Timestamp: 99, Reason: "only a leader may set log append time"},
+		},
 		{"idempotent", producer(1, 0, 0), nil},
 		{"largest producer", producer(math.MaxInt64, math.MaxInt16, math.MaxInt32), nil},
 		{"sequence without a producer", producer(-1, -1, 0), nil}, // franz-go sends that
@@ -246,7 +250,7 @@ func TestValidate_Timestamps(t *testing.T) {
 	at := func(millis ...int64) Batch {
 		var section []byte
 		for i, ms := range millis {
-			section = append(section, rawRecord(0, int(ms-millis[0]), i, -1, -1, 0)...)
+			section = append(section, rawRecord(0, ms-millis[0], i, -1, -1, 0)...)
 		}
 		b := rawBatch(t, None, len(millis), section)
 		binary.BigEndian.PutUint64(b[baseTimestampAt:], uint64(millis[0]))

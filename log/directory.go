@@ -1,41 +1,149 @@
 package log
 
 import (
+	"encoding/hex"
+	"errors"
+	"io/fs"
 	"log/slog"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
 
 	"github.com/insynclog/insync/internal/vfs"
 )
 
-// TopicID is a topic's uuid; the zero value is "none".
-type TopicID [16]byte
+// metadataLogName is the directory of the log that is not one of a topic's partitions.
+const metadataLogName = "__cluster_metadata-0"
 
-// String is the 22-character base64url form that Kafka prints.
-func (id TopicID) String() string { panic("stub") }
+// The suffixes of partition directories on their way out.
+const (
+	deleteSuffix = "-delete"
+	straySuffix  = "-stray"
+)
+
+// closers is how many logs are closed, or checkpointed, at once.
+const closers = 16
 
 // DirectoryConfig sets up a Directory.
 type DirectoryConfig struct {
 	FS     vfs.FS // nil = the operating system's
 	NodeID int32
-	Logger *slog.Logger
+	Logger *slog.Logger // nil = silent
 }
 
-// Directory is a node's data directory: identity (meta.properties), lock, clean-shutdown marker, checkpoints and one sub-directory per log.
-type Directory struct{ _ int }
+// Directory is a node's data directory: identity (meta.properties), lock, clean-shutdown marker, checkpoints and one sub-directory per log. Its
+// methods are safe for concurrent use, but for one partition only one at a time.
+type Directory struct {
+	home *home
+	fs   vfs.FS
+
+	mu struct {
+		sync.Mutex
+		meta   metaProperties
+		logs   map[partitionKey]*Log
+		closed bool
+	}
+	identity slot // taken while meta.properties is written
+}
 
 // OpenDirectory opens or creates a node's data directory. It takes the lock, reads or creates meta.properties (directory.id is created here; cluster.id later, see SetClusterID),
 // reads the clean-shutdown marker and removes it durably, and reads the checkpoints. Logs are opened one by one.
-// Errors: ErrDirectoryLocked, *IdentityError (another node's directory), *ForeignDirectoryError (files that are neither ours nor Kafka's).
-func OpenDirectory(path string, c DirectoryConfig) (*Directory, error) { panic("stub") }
+// Errors: ErrDirectoryLocked, *IdentityError (another node's directory), *ForeignDirectoryError (files that are neither ours nor Kafka's), *CorruptError (meta.properties), *StorageError.
+func OpenDirectory(path string, c DirectoryConfig) (*Directory, error) {
+	if c.FS == nil {
+		c.FS = vfs.OS()
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if err := checkNotForeign(c.FS, path); err != nil {
+		return nil, err
+	}
+	h, err := openHome(c.FS, path, c.Logger)
+	if err != nil {
+		return nil, err
+	}
+	d := &Directory{home: h, fs: c.FS}
+	d.mu.logs = map[partitionKey]*Log{}
+	if err := d.identify(c.NodeID); err != nil {
+		return nil, errors.Join(err, h.abandon())
+	}
+	if err := d.removeDeleted(); err != nil {
+		return nil, errors.Join(err, h.abandon())
+	}
+	return d, nil
+}
 
-func (d *Directory) Path() string      { panic("stub") }
-func (d *Directory) ID() TopicID       { panic("stub") } // directory.id
-func (d *Directory) ClusterID() string { panic("stub") } // "" until known
+// checkNotForeign refuses a directory that holds files but no meta.properties: it is somebody else's. What a start that was interrupted leaves is ours.
+func checkNotForeign(fsys vfs.FS, path string) error {
+	entries, err := fsys.ReadDir(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return storage("list", path, err)
+	}
+	other := ""
+	for _, e := range entries {
+		switch e.Name() {
+		case metaFile:
+			return nil
+		case lockFile, metaFile + tmpSuffix, "lost+found", metadataLogName:
+		default:
+			if other == "" {
+				other = e.Name()
+			}
+		}
+	}
+	if other != "" {
+		return &ForeignDirectoryError{Path: path, Found: other}
+	}
+	return nil
+}
 
-// SetClusterID stores the cluster's id, durable on return. Error: *IdentityError when another one is stored.
-func (d *Directory) SetClusterID(id string) error { panic("stub") }
+// Path is the directory's name as given to OpenDirectory.
+func (d *Directory) Path() string { return d.home.path }
+
+// ID is directory.id: made when the directory was, so that a wiped one is known as new.
+func (d *Directory) ID() TopicID {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.mu.meta.directoryID
+}
+
+// ClusterID is cluster.id, "" until known.
+func (d *Directory) ClusterID() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.mu.meta.clusterID
+}
+
+// SetClusterID stores the cluster's id, durable on return. Error: *IdentityError when another one is stored; *StorageError.
+func (d *Directory) SetClusterID(id string) error {
+	d.identity.acquire()
+	defer d.identity.release()
+	d.mu.Lock()
+	m := d.mu.meta
+	d.mu.Unlock()
+	if m.clusterID == id {
+		return nil
+	}
+	if m.clusterID != "" {
+		return &IdentityError{Path: d.home.path + "/" + metaFile, Field: "cluster.id", Stored: m.clusterID, Wanted: id}
+	}
+	m.clusterID = id
+	if err := replaceSmallFile(d.fs, d.home.path+"/"+metaFile, m.encode()); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.mu.meta = m
+	return nil
+}
 
 // Clean tells whether the last stop was clean, and the broker epoch that the marker held (-1 without).
-func (d *Directory) Clean() (clean bool, brokerEpoch int64) { panic("stub") }
+func (d *Directory) Clean() (clean bool, brokerEpoch int64) { return d.home.clean, d.home.brokerEpoch }
 
 // LogEntry is one partition directory found on disk.
 type LogEntry struct {
@@ -44,26 +152,338 @@ type LogEntry struct {
 	TopicID   TopicID // zero if partition.metadata is missing
 }
 
-// Logs lists the partition directories (without __cluster_metadata-0, without those renamed -delete or -stray).
-func (d *Directory) Logs() ([]LogEntry, error) { panic("stub") }
+func (e LogEntry) key() partitionKey { return partitionKey{e.Topic, e.Partition} }
 
-// OpenLog opens the partition's log, recovering it if the last stop was not clean, or creates it (partition.metadata first, durable).
-// Error *TopicIDError: the directory belongs to another incarnation of the topic. Safe for concurrent use with different partitions.
-func (d *Directory) OpenLog(topic string, partition int32, id TopicID, c Config) (*Log, error) {
-	panic("stub")
+// Logs lists the partition directories (without __cluster_metadata-0, without those renamed -delete or -stray), by name.
+func (d *Directory) Logs() ([]LogEntry, error) {
+	keys, err := d.list()
+	if err != nil {
+		return nil, err
+	}
+	list := make([]LogEntry, 0, len(keys))
+	for _, k := range keys {
+		id, err := d.readTopicID(k)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, LogEntry{Topic: k.topic, Partition: k.partition, TopicID: id})
+	}
+	return list, nil
 }
 
-// DeleteLog closes l and removes its directory: renamed to -delete first, durable, then removed.
-func (d *Directory) DeleteLog(l *Log) error { panic("stub") }
+func (d *Directory) list() ([]partitionKey, error) {
+	entries, err := d.fs.ReadDir(d.home.path)
+	if err != nil {
+		return nil, storage("list", d.home.path, err)
+	}
+	var keys []partitionKey
+	for _, e := range entries {
+		if k, ok := parsePartitionKey(e.Name()); ok && e.IsDir() && e.Name() != metadataLogName {
+			keys = append(keys, k)
+		}
+	}
+	return keys, nil
+}
 
-// SetAside renames a directory that nobody claims to -stray (never deletes data because metadata is missing: fault-model P12).
-func (d *Directory) SetAside(e LogEntry) error { panic("stub") }
+func (d *Directory) dirOf(k partitionKey) string { return d.home.path + "/" + k.String() }
 
-// Checkpoint writes recovery points, high watermarks and log start offsets of all open logs; the node calls it periodically.
-func (d *Directory) Checkpoint() error { panic("stub") }
+// readTopicID reads partition.metadata; missing is the zero id.
+func (d *Directory) readTopicID(k partitionKey) (TopicID, error) {
+	name := d.dirOf(k) + "/" + metadataFile
+	b, err := readSmallFile(d.fs, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return TopicID{}, nil
+	}
+	if err != nil {
+		return TopicID{}, storage("read", name, err)
+	}
+	id, err := parseMetadata(b)
+	if err != nil {
+		return TopicID{}, &CorruptError{Path: name, Err: err}
+	}
+	return id, nil
+}
+
+// OpenLog opens the partition's log, recovering it if the last stop was not clean, or creates it (partition.metadata first, durable). The FS of
+// c is the directory's.
+//
+// Errors: *TopicIDError: the directory belongs to another incarnation of the topic; ErrClosed; *CorruptError; *StorageError. Safe for concurrent use with different partitions.
+func (d *Directory) OpenLog(topic string, partition int32, id TopicID, c Config) (*Log, error) {
+	k := partitionKey{topic, partition}
+	if err := d.usable(k); err != nil {
+		return nil, err
+	}
+	c.FS = d.fs
+	c = c.withDefaults()
+	if err := d.claim(k, id); err != nil {
+		return nil, err
+	}
+	l, err := openLog(d.home, k, d.dirOf(k), c)
+	if err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.mu.closed {
+		l.abandon()
+		return nil, ErrClosed
+	}
+	d.mu.logs[k] = l
+	return l, nil
+}
+
+var errOpen = errors.New("log: partition is open already")
+
+func (d *Directory) usable(k partitionKey) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.mu.closed {
+		return ErrClosed
+	}
+	if l := d.mu.logs[k]; l != nil && !l.closed.Load() {
+		return errOpen
+	}
+	return nil
+}
+
+// claim makes the partition's directory, or checks whose it is. On return the topic id is stored durably.
+func (d *Directory) claim(k partitionKey, id TopicID) error {
+	stored, err := d.readTopicID(k)
+	if err != nil {
+		return err
+	}
+	if stored == id && id != (TopicID{}) {
+		return nil
+	}
+	dir := d.dirOf(k)
+	if stored != (TopicID{}) && id != (TopicID{}) {
+		return &TopicIDError{Path: dir, Stored: stored, Want: id}
+	}
+	if err := makeDir(d.fs, dir); err != nil || id == (TopicID{}) {
+		return err
+	}
+	return replaceSmallFile(d.fs, dir+"/"+metadataFile, encodeMetadata(id))
+}
+
+// DeleteLog closes l and removes its directory: renamed to -delete first, durable, then removed. Readers keep what they have.
+func (d *Directory) DeleteLog(l *Log) error {
+	l.abandon()
+	d.mu.Lock()
+	if d.mu.logs[l.key] == l {
+		delete(d.mu.logs, l.key)
+	}
+	d.mu.Unlock()
+	to, err := d.setAside(l.key, deleteSuffix)
+	if err != nil {
+		return err
+	}
+	return storage("remove", to, d.fs.RemoveAll(to))
+}
+
+// SetAside renames a directory that nobody claims to -stray: data is never deleted because metadata is missing. The log must not be open.
+func (d *Directory) SetAside(e LogEntry) error {
+	_, err := d.setAside(e.key(), straySuffix)
+	return err
+}
+
+// setAside renames a partition's directory as Kafka does, <topic>-<partition>.<uuid without dashes><suffix>, durably, and takes it out of the checkpoints.
+func (d *Directory) setAside(k partitionKey, suffix string) (to string, err error) {
+	id := newUUID()
+	to = d.dirOf(k) + "." + hex.EncodeToString(id[:]) + suffix
+	if err := d.fs.Rename(d.dirOf(k), to); err != nil {
+		return "", storage("rename", d.dirOf(k), err)
+	}
+	if err := syncDir(d.fs, d.home.path); err != nil {
+		return "", err
+	}
+	return to, d.home.forget(k)
+}
+
+// removeDeleted finishes deletions that were interrupted.
+func (d *Directory) removeDeleted() error {
+	entries, err := d.fs.ReadDir(d.home.path)
+	if err != nil {
+		return storage("list", d.home.path, err)
+	}
+	for _, e := range entries {
+		if e.IsDir() && strings.HasSuffix(e.Name(), deleteSuffix) && strings.Contains(e.Name(), ".") {
+			name := d.home.path + "/" + e.Name()
+			if err := d.fs.RemoveAll(name); err != nil {
+				return storage("remove", name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// open lists the open logs, by name.
+func (d *Directory) open() []*Log {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	logs := make([]*Log, 0, len(d.mu.logs))
+	for _, l := range d.mu.logs {
+		logs = append(logs, l)
+	}
+	slices.SortFunc(logs, func(a, b *Log) int { return compareKeys(a.key, b.key) })
+	return logs
+}
+
+// Checkpoint writes recovery points, high watermarks and log start offsets of all open logs; the node calls it periodically. Rolled segments that nobody has synced
+// are synced first. A log that fails is left out, and its error is among those returned.
+func (d *Directory) Checkpoint() error {
+	var errs []error
+	for _, l := range d.open() {
+		if err := l.checkpoint(); err != nil && !errors.Is(err, ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(append(errs, d.home.store())...)
+}
 
 // Close closes all logs in parallel, writes the checkpoints and, if all closed without error, the clean-shutdown marker with brokerEpoch, then lets the lock go.
-func (d *Directory) Close(brokerEpoch int64) error { panic("stub") }
+// Idempotent.
+func (d *Directory) Close(brokerEpoch int64) error {
+	logs, first := d.shut()
+	if !first {
+		return nil
+	}
+	err := closeAll(logs)
+	if err == nil {
+		var all bool
+		if all, err = d.recoveredAll(logs); err == nil && all {
+			return d.home.close(brokerEpoch)
+		}
+	}
+	// Without the marker the next start recovers what needs it.
+	return errors.Join(err, d.home.store(), d.home.abandon())
+}
+
+// shut refuses what comes later.
+func (d *Directory) shut() (logs []*Log, first bool) {
+	logs = d.open()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	first = !d.mu.closed
+	d.mu.closed = true
+	return logs, first
+}
+
+func closeAll(logs []*Log) error {
+	var wg sync.WaitGroup
+	errs := make([]error, len(logs))
+	limit := make(chan struct{}, closers)
+	for i, l := range logs {
+		limit <- struct{}{}
+		wg.Go(func() {
+			errs[i] = l.Close()
+			if errs[i] == nil {
+				errs[i] = l.Err()
+			}
+			<-limit
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// recoveredAll tells whether every log on disk has ended cleanly: each was opened in this life, or was clean before it.
+func (d *Directory) recoveredAll(logs []*Log) (bool, error) {
+	if d.home.clean {
+		return true, nil
+	}
+	opened := map[partitionKey]bool{}
+	for _, l := range logs {
+		opened[l.key] = true
+	}
+	keys, err := d.list()
+	if err != nil {
+		return false, err
+	}
+	return !slices.ContainsFunc(keys, func(k partitionKey) bool { return !opened[k] }), nil
+}
 
 // Abandon closes files and lets the lock go without writing anything: what a crash leaves, for tests and for nodes that can no longer be right.
-func (d *Directory) Abandon() { panic("stub") }
+func (d *Directory) Abandon() {
+	logs, first := d.shut()
+	if !first {
+		return
+	}
+	for _, l := range logs {
+		l.abandon()
+	}
+	d.home.abandon()
+}
+
+// metaProperties is the identity of a data directory.
+type metaProperties struct {
+	nodeID      int32
+	clusterID   string
+	directoryID TopicID
+}
+
+// encode returns meta.properties in the form of Java's Properties, as Kafka reads it.
+func (m metaProperties) encode() []byte {
+	var b []byte
+	if m.clusterID != "" {
+		b = append(b, "cluster.id="+m.clusterID+"\n"...)
+	}
+	b = append(b, "directory.id="+m.directoryID.String()+"\n"...)
+	b = append(b, "node.id="+strconv.Itoa(int(m.nodeID))+"\n"...)
+	return append(b, "version=1\n"...)
+}
+
+var errMeta = errors.New("malformed meta.properties")
+
+func parseMeta(b []byte) (m metaProperties, err error) {
+	values := map[string]string{}
+	for line := range strings.Lines(string(b)) {
+		line = strings.TrimSpace(line)
+		if line == "" || line[0] == '#' || line[0] == '!' {
+			continue
+		}
+		k, v, ok := strings.Cut(line, "=")
+		if !ok {
+			return metaProperties{}, errMeta
+		}
+		values[strings.TrimSpace(k)] = strings.TrimSpace(v)
+	}
+	node, err := strconv.ParseInt(values["node.id"], 10, 32)
+	if err != nil || values["version"] != "1" {
+		return metaProperties{}, errMeta
+	}
+	m = metaProperties{nodeID: int32(node), clusterID: values["cluster.id"]}
+	if id := values["directory.id"]; id != "" {
+		if m.directoryID, err = ParseTopicID(id); err != nil {
+			return metaProperties{}, errMeta
+		}
+	}
+	return m, nil
+}
+
+// identify reads meta.properties, or writes it for a new directory.
+func (d *Directory) identify(nodeID int32) error {
+	name := d.home.path + "/" + metaFile
+	b, err := readSmallFile(d.fs, name)
+	var m metaProperties
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		m = metaProperties{nodeID: nodeID}
+	case err != nil:
+		return storage("read", name, err)
+	default:
+		if m, err = parseMeta(b); err != nil {
+			return &CorruptError{Path: name, Err: err}
+		}
+		if m.nodeID != nodeID {
+			return &IdentityError{Path: name, Field: "node.id", Stored: strconv.Itoa(int(m.nodeID)), Wanted: strconv.Itoa(int(nodeID))}
+		}
+	}
+	if m.directoryID == (TopicID{}) {
+		m.directoryID = newUUID() // a new directory, or one from before Kafka had them
+		if err := replaceSmallFile(d.fs, name, m.encode()); err != nil {
+			return err
+		}
+	}
+	d.mu.meta = m
+	return nil
+}

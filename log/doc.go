@@ -1,2 +1,46 @@
-// Package log is one partition's log: an ordered run of record batches in segment files.
+// Package log is one partition's log: an ordered run of record batches in segment files, as Apache Kafka keeps it.
+//
+//	LogStartOffset        LastStableOffset     HighWatermark       LogEndOffset
+//	      |--- read_committed ---|                   |                  |
+//	      |--- read_uncommitted ---------------------|                  |
+//	      |--- stored here, replicated or not --------------------------|
+//	      |--- on stable storage ------------|  SyncedEndOffset <= LogEndOffset
+//
+// LogStartOffset <= LastStableOffset <= HighWatermark <= LogEndOffset, always; ends are exclusive.
+//
+// A Log can be used alone (Open), or be one of many in a node's Directory. It appends batches as they are: only base offset, leader epoch and,
+// where the topic says so, the time of the append are set, in a copy of the header.
+//
+// # Files
+//
+//	<topic>-<partition>/
+//	    00000000000000000000.log .index .timeindex .txnindex    one segment (package segment)
+//	    00000000000000004711.log ...                            the active one
+//	    00000000000000004711.snapshot .producers                producer state in front of that offset; proof that all below was synced
+//	    leader-epoch-checkpoint                                 which leader epoch starts at which offset
+//	    partition.metadata                                      the topic id
+//
+// beside, in the node's directory: meta.properties, .lock, .kafka_cleanshutdown and the checkpoints of recovery points, high
+// watermarks and log start offsets. Names and layouts are Kafka's, except for .producers, which Kafka ignores.
+//
+// # Invariants
+//
+//   - A segment begins where the one before it ends. Differs from Kafka, which lets a follower's segment begin behind a gap: here a gap
+//     between segments is a hole that a crash has left.
+//   - Below the recovery point everything was synced. Recovery reads only what lies above it, and cuts there the first batch that is not whole
+//     and all that follows; a bad batch below it is an error, and stays. The recovery point is the larger of the checkpointed one and the offset of the newest snapshot.
+//   - Epochs, producers, indexes and last stable offset are functions of the log, changed after the append they belong to.
+//   - After a failed write or sync the log is read-only until it is opened again.
+//
+// # Concurrency
+//
+// Append, AppendReplicated, StartEpoch, TruncateTo, TruncateFullyAndStartAt and AdvanceLogStart are calls of one owner, one at a
+// time. Everything else may run beside them from any goroutine. Read, Offsets and the epoch look-ups take no lock; Sync holds none that an append needs while it waits for the disk.
+// A truncation waits for a sync under way. A log starts no goroutine.
+//
+// # What it does not do
+//
+// It knows nothing of replicas, leaders and clients; it calls no sync by itself; it does not compact or delete yet.
+//
+// Source: Kafka's UnifiedLog, LogSegments, ProducerStateManager, LeaderEpochFileCache; KIP-98, KIP-101, KIP-279, KIP-734, KIP-966.
 package log

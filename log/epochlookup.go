@@ -1,0 +1,48 @@
+package log
+
+// LatestEpoch is the epoch of the last entry of the leader epoch cache; ok is false for a log that has none. Safe for concurrent use, without a lock.
+func (l *Log) LatestEpoch() (epoch int32, ok bool) {
+	e, ok := l.epochs.latest()
+	return e.epoch, ok
+}
+
+// EndOffsetForEpoch implements OffsetForLeaderEpoch (KIP-101, KIP-279): the largest known epoch <= epoch and its end offset; ok is false when
+// undefined. An epoch older than all that are known ends where the first of them begins. Safe for concurrent use, without a lock.
+func (l *Log) EndOffsetForEpoch(epoch int32) (found int32, end int64, ok bool) {
+	return l.epochs.endFor(epoch, l.offsets.end.Load())
+}
+
+// StartEpoch records that epoch starts at LogEndOffset (a new leader, before it serves); durable on return. An epoch that the log has already
+// changes nothing. A call of the owner, as Append is. Errors: ErrClosed, *StorageError.
+func (l *Log) StartEpoch(epoch int32) error {
+	l.flush.acquire()
+	defer l.flush.release()
+	if err := l.usable(); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	l.epochs.assign(epoch, l.offsets.end.Load())
+	dirty := l.epochs.dirty
+	l.mu.changed = l.mu.changed || dirty
+	l.mu.Unlock()
+	if !dirty {
+		return nil
+	}
+	if err := l.writeEpochs(); err != nil {
+		return l.fail(err)
+	}
+	return l.fail(syncDir(l.fs, l.dir))
+}
+
+// EpochAt returns the leader epoch of the record at offset; ok is false when unknown. Safe for concurrent use, without a lock.
+func (l *Log) EpochAt(offset int64) (epoch int32, ok bool) {
+	if offset >= l.offsets.end.Load() {
+		return 0, false
+	}
+	i := l.epochs.indexAt(offset)
+	list := l.epochs.entries()
+	if i < 0 || i >= len(list) {
+		return 0, false
+	}
+	return list[i].epoch, true
+}

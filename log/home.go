@@ -1,0 +1,254 @@
+package log
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"log/slog"
+	"path"
+	"slices"
+	"sync"
+
+	"github.com/insynclog/insync/internal/vfs"
+)
+
+// The other files of a data directory.
+const (
+	lockFile     = ".lock"
+	cleanFile    = ".kafka_cleanshutdown"
+	metaFile     = "meta.properties"
+	metadataFile = "partition.metadata"
+)
+
+// home is what the logs of one data directory share: lock, clean marker and checkpoints.
+type home struct {
+	fs     vfs.FS
+	path   string
+	logger *slog.Logger
+	lock   io.Closer
+
+	alone       bool  // of one log, which needs nobody to tell it what is committed
+	clean       bool  // the last stop was clean
+	brokerEpoch int64 // that the marker held
+
+	write slot // taken by whoever writes checkpoint files
+
+	mu struct {
+		sync.Mutex
+		points, highs, starts map[partitionKey]int64 // as the next checkpoint will say
+		stored                storedOffsets          // as the files say
+	}
+}
+
+// storedOffsets are the checkpoints as last written.
+type storedOffsets struct {
+	points, highs, starts map[partitionKey]int64
+}
+
+// cleanMarker is the content of .kafka_cleanshutdown.
+type cleanMarker struct {
+	Version     int   `json:"version"`
+	BrokerEpoch int64 `json:"brokerEpoch"`
+}
+
+// openHome takes the lock, takes note of the clean marker and removes it durably, and reads the checkpoints.
+func openHome(fsys vfs.FS, dir string, logger *slog.Logger) (*home, error) {
+	if err := makeDir(fsys, dir); err != nil {
+		return nil, err
+	}
+	lock, err := fsys.Lock(dir + "/" + lockFile)
+	if errors.Is(err, vfs.ErrLocked) {
+		return nil, ErrDirectoryLocked
+	}
+	if err != nil {
+		return nil, storage("lock", dir+"/"+lockFile, err)
+	}
+	h := &home{fs: fsys, path: dir, logger: logger, lock: lock, brokerEpoch: -1}
+	if err := h.load(); err != nil {
+		return nil, errors.Join(err, h.abandon())
+	}
+	return h, nil
+}
+
+// makeDir makes a directory whose name survives.
+func makeDir(fsys vfs.FS, dir string) error {
+	if _, err := fsys.Stat(dir); err == nil {
+		return nil
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return storage("stat", dir, err)
+	}
+	if err := fsys.MkdirAll(dir); err != nil {
+		return storage("mkdir", dir, err)
+	}
+	return syncDir(fsys, path.Dir(dir))
+}
+
+func (h *home) load() error {
+	name := h.path + "/" + cleanFile
+	b, err := readSmallFile(h.fs, name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return storage("read", name, err)
+	default:
+		var m cleanMarker
+		h.clean = json.Unmarshal(b, &m) == nil && m.Version == 0
+		if h.clean {
+			h.brokerEpoch = m.BrokerEpoch
+		}
+		if err := h.fs.Remove(name); err != nil {
+			return storage("remove", name, err)
+		}
+		if err := syncDir(h.fs, h.path); err != nil {
+			return err
+		}
+	}
+	for _, c := range h.files() {
+		m, damaged, err := readOffsetCheckpoint(h.fs, h.path+"/"+c.name)
+		if err != nil {
+			return err
+		}
+		if damaged != nil {
+			h.logger.Warn("checkpoint is damaged and counts as empty", "path", h.path+"/"+c.name, "err", damaged)
+			h.clean = false // what it says has to be found out
+		}
+		*c.next, *c.stored = m, clone(m)
+	}
+	return nil
+}
+
+// checkpointFile is one of the checkpoints: its next content and its present one.
+type checkpointFile struct {
+	name         string
+	next, stored *map[partitionKey]int64
+}
+
+func (h *home) files() [3]checkpointFile {
+	return [...]checkpointFile{
+		{recoveryPointFile, &h.mu.points, &h.mu.stored.points},
+		{logStartFile, &h.mu.starts, &h.mu.stored.starts},
+		{highWatermarkFile, &h.mu.highs, &h.mu.stored.highs},
+	}
+}
+
+func clone(m map[partitionKey]int64) map[partitionKey]int64 {
+	c := make(map[partitionKey]int64, len(m))
+	for k, v := range m {
+		c[k] = v
+	}
+	return c
+}
+
+// offsets returns what the checkpoints say of a log.
+func (h *home) offsets(k partitionKey) (point, start, high int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.mu.points[k], h.mu.starts[k], h.mu.highs[k]
+}
+
+// note takes a log's positions for the next checkpoint: that it is durable up to point, which the caller has seen to.
+func (h *home) note(l *Log) { h.noteAt(l, l.offsets.load().SyncedEndOffset) }
+
+func (h *home) noteAt(l *Log, point int64) {
+	o := l.offsets.load()
+	first := (*l.segments.Load())[0].BaseOffset()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.mu.points[l.key] = point
+	h.mu.highs[l.key] = o.HighWatermark
+	if o.LogStartOffset > first {
+		h.mu.starts[l.key] = o.LogStartOffset
+	} else {
+		delete(h.mu.starts, l.key)
+	}
+}
+
+// lower makes sure, durably, that no checkpoint says more of a log than the given recovery point and log start offset: before a truncation.
+func (h *home) lower(k partitionKey, point, start int64) error {
+	h.mu.Lock()
+	h.mu.points[k] = min(h.mu.points[k], point)
+	if h.mu.starts[k] > start {
+		h.mu.starts[k] = start
+	}
+	stale := h.mu.stored.points[k] > point || h.mu.stored.starts[k] > start
+	h.mu.Unlock()
+	if !stale {
+		return nil
+	}
+	return h.store()
+}
+
+// forget removes a deleted log from the checkpoints, durably, so that they say nothing of a later one of the same name.
+func (h *home) forget(k partitionKey) error {
+	h.mu.Lock()
+	for _, c := range h.files() {
+		delete(*c.next, k)
+	}
+	h.mu.Unlock()
+	return h.store()
+}
+
+// store writes the checkpoints that have changed; durable on return.
+func (h *home) store() error {
+	h.write.acquire()
+	defer h.write.release()
+	wrote := false
+	for _, c := range h.files() {
+		h.mu.Lock()
+		next := clone(*c.next)
+		same := equal(next, *c.stored)
+		h.mu.Unlock()
+		if same {
+			continue
+		}
+		keys := make([]partitionKey, 0, len(next))
+		for k := range next {
+			keys = append(keys, k)
+		}
+		slices.SortFunc(keys, compareKeys)
+		if err := writeSmallFile(h.fs, h.path+"/"+c.name, appendOffsetCheckpoint(nil, keys, next)); err != nil {
+			return err
+		}
+		wrote = true
+		h.mu.Lock()
+		*c.stored = next
+		h.mu.Unlock()
+	}
+	if !wrote {
+		return nil
+	}
+	return syncDir(h.fs, h.path)
+}
+
+func compareKeys(a, b partitionKey) int {
+	return cmp.Or(cmp.Compare(a.topic, b.topic), cmp.Compare(a.partition, b.partition))
+}
+
+func equal(a, b map[partitionKey]int64) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for k, v := range a {
+		if w, ok := b[k]; !ok || v != w {
+			return false
+		}
+	}
+	return true
+}
+
+// close writes the checkpoints and the clean marker, and lets the lock go.
+func (h *home) close(brokerEpoch int64) error {
+	err := h.store()
+	if err == nil {
+		b, _ := json.Marshal(cleanMarker{BrokerEpoch: brokerEpoch}) // two numbers do marshal
+		err = replaceSmallFile(h.fs, h.path+"/"+cleanFile, b)
+	}
+	return errors.Join(err, h.abandon())
+}
+
+// abandon lets the lock go and leaves everything as it is.
+func (h *home) abandon() error {
+	return storage("unlock", h.path+"/"+lockFile, h.lock.Close())
+}

@@ -1,0 +1,471 @@
+package log
+
+import (
+	"errors"
+	"io/fs"
+	"math"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/insynclog/insync/log/record"
+	"github.com/insynclog/insync/segment"
+)
+
+// found is what a partition's directory holds.
+type found struct {
+	bases     []int64         // of .log files, rising
+	sizes     map[int64]int64 // of .log files, by base
+	snapshots []int64         // rising
+	leftovers []string        // files that mean nothing
+	epochs    bool            // there is an epoch checkpoint
+	foreign   string          // a file that is no log's
+}
+
+// The suffixes of files that Kafka leaves behind when it is interrupted: a deletion, an unfinished compaction.
+const (
+	deletedSuffix = ".deleted"
+	cleanedSuffix = ".cleaned"
+)
+
+// listLog reads the directory of a log; a missing one is empty.
+func (l *Log) listLog() (found, error) {
+	f := found{sizes: map[int64]int64{}}
+	entries, err := l.fs.ReadDir(l.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return f, nil
+	}
+	if err != nil {
+		return f, storage("list", l.dir, err)
+	}
+	indexes := map[int64][]string{}
+	for _, e := range entries {
+		name := e.Name()
+		base, suffix, ok := segment.ParseFileName(name)
+		switch {
+		case strings.HasSuffix(name, deletedSuffix), strings.HasSuffix(name, cleanedSuffix), strings.HasSuffix(name, tmpSuffix):
+			f.leftovers = append(f.leftovers, name)
+		case ok && suffix == segment.LogSuffix:
+			info, err := e.Info()
+			if err != nil {
+				return f, storage("stat", l.dir+"/"+name, err)
+			}
+			f.bases = append(f.bases, base)
+			f.sizes[base] = info.Size()
+		case ok && suffix == snapshotSuffix:
+			f.snapshots = append(f.snapshots, base)
+		case ok && (suffix == segment.OffsetIndexSuffix || suffix == segment.TimeIndexSuffix || suffix == segment.TxnIndexSuffix):
+			indexes[base] = append(indexes[base], name)
+		case name == epochsFile:
+			f.epochs = true
+		case ok || name == metadataFile || strings.HasPrefix(name, ".") || strings.HasSuffix(name, "-checkpoint"):
+		case f.foreign == "":
+			f.foreign = name
+		}
+	}
+	slices.Sort(f.bases)
+	slices.Sort(f.snapshots)
+	for base, names := range indexes {
+		if _, ok := f.sizes[base]; !ok {
+			f.leftovers = append(f.leftovers, names...)
+		}
+	}
+	return f, nil
+}
+
+// openLog opens the log in dir, which exists or is made, with what its home knows of it.
+func openLog(h *home, key partitionKey, dir string, c Config) (*Log, error) {
+	l := &Log{dir: dir, key: key, home: h, fs: h.fs, logger: c.Logger}
+	l.mu.producers = newProducerState()
+	l.setConfigLocked(c)
+	f, err := l.listLog()
+	if err != nil {
+		return nil, err
+	}
+	if err := l.load(f); err != nil {
+		if segs := l.segments.Load(); segs != nil {
+			for _, s := range *segs {
+				s.Release()
+			}
+		}
+		return nil, err
+	}
+	return l, nil
+}
+
+func (l *Log) load(f found) error {
+	if len(f.bases) == 0 && f.foreign != "" {
+		return &ForeignDirectoryError{Path: l.dir, Found: f.foreign}
+	}
+	for _, name := range f.leftovers {
+		if err := l.fs.Remove(l.dir + "/" + name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return storage("remove", l.dir+"/"+name, err)
+		}
+	}
+	point, start, high := l.home.offsets(l.key)
+	if len(f.bases) == 0 {
+		return l.begin(f, point, start)
+	}
+	if err := l.loadEpochs(f); err != nil {
+		return err
+	}
+	l.mu.snapshots = f.snapshots
+	var err error
+	if l.home.clean {
+		err = l.loadClean(f, point)
+	} else {
+		err = l.recover(f, point)
+	}
+	if err != nil {
+		return err
+	}
+	end := l.active().EndOffset()
+	start = max(start, (*l.segments.Load())[0].BaseOffset())
+	if end < start {
+		// Kafka's rule: the log start was raised beyond what is left, so nothing of it counts.
+		l.logger.Warn("log ends below its start and is emptied", "dir", l.dir, "end", end, "start", start)
+		l.publishLocked(Offsets{LogStartOffset: end, HighWatermark: end, SyncedEndOffset: end, LogEndOffset: end})
+		return l.restartAt(start)
+	}
+	l.epochs.truncateEnd(end)
+	l.epochs.truncateStart(start)
+	high = min(max(high, start), end)
+	if l.home.alone {
+		high = end
+	}
+	l.mu.producers.raiseHighWatermark(high)
+	l.publishLocked(Offsets{LogStartOffset: start, HighWatermark: high, SyncedEndOffset: end, LogEndOffset: end})
+	return nil
+}
+
+// begin makes the first segment of a log without any.
+func (l *Log) begin(f found, point, start int64) error {
+	if point > start {
+		return &CorruptError{Path: l.dir, Offset: point, Err: errNoSegments}
+	}
+	if err := makeDir(l.fs, l.dir); err != nil {
+		return err
+	}
+	if err := removeSnapshots(l.fs, l.dir, f.snapshots); err != nil {
+		return err
+	}
+	s, err := segment.Create(l.segmentConfigLocked(), start)
+	if err != nil {
+		return err
+	}
+	l.segments.Store(&[]*segment.Segment{s})
+	l.mu.newNames = true
+	l.publishLocked(Offsets{LogStartOffset: start, HighWatermark: start, SyncedEndOffset: start, LogEndOffset: start})
+	return nil
+}
+
+var errNoSegments = errors.New("no segment files, though there were synced ones")
+
+// loadEpochs reads the epoch checkpoint. One that is missing or damaged is made anew from the batches' headers.
+func (l *Log) loadEpochs(f found) error {
+	name := l.dir + "/" + epochsFile
+	if f.epochs {
+		b, err := readSmallFile(l.fs, name)
+		if err != nil {
+			return storage("read", name, err)
+		}
+		list, bad := parseEpochs(b)
+		if bad == nil {
+			l.epochs.list.Store(&list)
+			return nil
+		}
+		l.logger.Warn("leader epochs are read from the log: the checkpoint is damaged", "path", name, "err", bad)
+	}
+	for i, base := range f.bases {
+		if f.sizes[base] == 0 {
+			continue
+		}
+		s := segment.OpenSealed(l.segmentConfigLocked(), base, f.sizes[base], nextBase(f.bases, i))
+		err := s.Headers(base, func(h record.Batch, _, _ int64) bool {
+			l.epochs.assign(h.LeaderEpoch(), h.BaseOffset())
+			return true
+		})
+		s.Release()
+		if _, bad := errors.AsType[*CorruptError](err); bad {
+			return nil // torn, or damaged: what follows knows which
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// nextBase is where segment i ends at the latest.
+func nextBase(bases []int64, i int) int64 {
+	if i+1 < len(bases) {
+		return bases[i+1]
+	}
+	return math.MaxInt64
+}
+
+// loadClean opens the segments after a clean stop: the last one's end is looked up, nothing else is read.
+func (l *Log) loadClean(f found, point int64) error {
+	segs := l.openSealed(f, len(f.bases)-1)
+	last := f.bases[len(f.bases)-1]
+	a := segment.OpenSealed(l.segmentConfigLocked(), last, f.sizes[last], math.MaxInt64)
+	segs = append(segs, a)
+	l.segments.Store(&segs)
+	if err := a.Activate(f.sizes[last]); err != nil {
+		return err
+	}
+	end := a.EndOffset()
+	if end < point {
+		return &CorruptError{Path: a.Path(), Position: a.SizeBytes(), Offset: end, Err: errEndsEarly}
+	}
+	if len(f.snapshots) == 0 {
+		return nil // no producers, or the stop would have left a snapshot
+	}
+	return l.loadProducers(segs, end, end)
+}
+
+var errEndsEarly = errors.New("log ends before its recovery point")
+
+// openSealed opens the first n segments without touching their files.
+func (l *Log) openSealed(f found, n int) []*segment.Segment {
+	segs := make([]*segment.Segment, 0, len(f.bases)+1)
+	for i, base := range f.bases[:n] {
+		segs = append(segs, segment.OpenSealed(l.segmentConfigLocked(), base, f.sizes[base], nextBase(f.bases, i)))
+	}
+	return segs
+}
+
+// recover opens the segments after a stop that was not clean. Below the recovery point all is believed; from there on every batch is checked, and the first that
+// is not whole is cut off with all that follows it.
+func (l *Log) recover(f found, point int64) error {
+	point, err := l.provenPoint(point)
+	if err != nil {
+		return err
+	}
+	first, _ := slices.BinarySearch(f.bases, point+1)
+	first = max(first-1, 0)
+	segs := l.openSealed(f, first)
+	l.segments.Store(&segs)
+	part := segment.OpenSealed(l.segmentConfigLocked(), f.bases[first], f.sizes[f.bases[first]], math.MaxInt64)
+	whole, err := part.LoadAborted(point)
+	if err == nil {
+		err = l.loadProducersBelow(f, first, point, whole, part)
+	}
+	part.Release()
+	if err != nil {
+		return err
+	}
+	return l.recoverSegments(f, segs, first, point)
+}
+
+// provenPoint is the recovery point: the checkpointed one, or the newest sound snapshot's offset if that is above. Snapshots are written only when all below
+// them is synced, and removed before it is cut.
+func (l *Log) provenPoint(point int64) (int64, error) {
+	for i := len(l.mu.snapshots) - 1; i >= 0 && l.mu.snapshots[i] > point; i-- {
+		_, bad, err := readSnapshot(l.fs, l.dir, l.mu.snapshots[i])
+		if err != nil {
+			return 0, err
+		}
+		if bad == nil {
+			return l.mu.snapshots[i], nil
+		}
+	}
+	return point, nil
+}
+
+// recoverSegments checks the segments from number first on, and makes the last one that is left the active one.
+func (l *Log) recoverSegments(f found, segs []*segment.Segment, first int, point int64) error {
+	visit := func(s *segment.Segment) func(b record.Batch) error {
+		return func(b record.Batch) error {
+			l.epochs.assign(b.LeaderEpoch(), b.BaseOffset())
+			if ended, ok := l.mu.producers.update(b); ok && ended.abort {
+				return s.AddAborted(ended.aborted())
+			}
+			return nil
+		}
+	}
+	for i := first; i < len(f.bases); i++ {
+		s := segment.OpenSealed(l.segmentConfigLocked(), f.bases[i], f.sizes[f.bases[i]], math.MaxInt64)
+		segs = append(segs, s)
+		list := slices.Clone(segs)
+		l.segments.Store(&list)
+		if _, err := s.LoadAborted(max(point, s.BaseOffset())); err != nil {
+			return err
+		}
+		r, err := s.Recover(point, visit(s))
+		if err != nil {
+			return err
+		}
+		if r.CutBytes > 0 {
+			l.logger.Warn("torn end of log cut off", "path", s.Path(), "offset", s.EndOffset(), "bytes", r.CutBytes, "reason", r.Reason)
+		}
+		if i == len(f.bases)-1 {
+			break
+		}
+		if s.EndOffset() != f.bases[i+1] {
+			// What follows is behind a hole.
+			if err := l.removeBehind(f, i+1); err != nil {
+				return err
+			}
+			break
+		}
+		if err := s.Seal(); err != nil {
+			return err
+		}
+	}
+	return l.settleRecovered(first, point)
+}
+
+// removeBehind removes the segments from number i on, the last first.
+func (l *Log) removeBehind(f found, i int) error {
+	for _, base := range slices.Backward(f.bases[i:]) {
+		l.logger.Warn("segment behind a hole removed", "dir", l.dir, "base", base, "bytes", f.sizes[base])
+		s := segment.OpenSealed(l.segmentConfigLocked(), base, f.sizes[base], math.MaxInt64)
+		if err := s.Remove(); err != nil {
+			return err
+		}
+		s.Release()
+	}
+	return syncDir(l.fs, l.dir)
+}
+
+// settleRecovered makes what was recovered durable and leaves a snapshot that says so.
+func (l *Log) settleRecovered(first int, point int64) error {
+	segs := *l.segments.Load()
+	for _, s := range segs[first:] {
+		if err := s.Sync(true); err != nil {
+			return err
+		}
+	}
+	end := l.active().EndOffset()
+	// Snapshots above the end are of another past. None is: one that was sound was the recovery point. Damaged ones go.
+	i, _ := slices.BinarySearch(l.mu.snapshots, end+1)
+	if err := removeSnapshots(l.fs, l.dir, l.mu.snapshots[i:]); err != nil {
+		return err
+	}
+	l.mu.snapshots = l.mu.snapshots[:i:i]
+	l.epochs.truncateEnd(end)
+	l.mu.changed = true
+	if end > point {
+		if err := l.writeEpochs(); err != nil {
+			return err
+		}
+		if err := l.writeSnapshots([]snapshotFiles{l.mu.producers.encode(end)}); err != nil {
+			return err
+		}
+	}
+	return syncDir(l.fs, l.dir)
+}
+
+// loadProducersBelow brings the producer state up to point, in front of the recovery of segment number first. If the transaction index of
+// that segment, opened as part, was damaged, it is made anew from the segment's base on.
+func (l *Log) loadProducersBelow(f found, first int, point int64, whole bool, part *segment.Segment) error {
+	segs := append(l.openSealed(f, first), part)
+	defer func() {
+		for _, s := range segs[:first] {
+			s.Release()
+		}
+	}()
+	limit := point
+	if !whole {
+		limit = part.BaseOffset()
+	}
+	st, from, err := l.newestSnapshotLocked(limit)
+	if err != nil {
+		return err
+	}
+	l.mu.producers.restore(st, l.expiryLocked(time.Now()))
+	return l.replayProducers(segs, from, point, func(b record.Batch, ended completed) error {
+		if whole || !ended.abort || ended.last < part.BaseOffset() {
+			return nil
+		}
+		return part.AddAborted(ended.aborted())
+	})
+}
+
+// loadProducers brings the producer state up to end from the newest snapshot at or below limit.
+func (l *Log) loadProducers(segs []*segment.Segment, limit, end int64) error {
+	st, from, err := l.newestSnapshotLocked(limit)
+	if err != nil {
+		return err
+	}
+	l.mu.producers.restore(st, l.expiryLocked(time.Now()))
+	return l.replayProducers(segs, from, end, nil)
+}
+
+// newestSnapshotLocked reads the newest sound snapshot at or below limit; without one it is the empty state at offset 0. Damaged ones are removed.
+func (l *Log) newestSnapshotLocked(limit int64) (snapshotState, int64, error) {
+	for i := len(l.mu.snapshots) - 1; i >= 0; i-- {
+		o := l.mu.snapshots[i]
+		if o > limit {
+			continue
+		}
+		st, bad, err := readSnapshot(l.fs, l.dir, o)
+		if err != nil {
+			return snapshotState{}, 0, err
+		}
+		if bad == nil {
+			return st, o, nil
+		}
+		l.logger.Warn("producer snapshot is damaged and removed", "dir", l.dir, "offset", o, "err", bad)
+		if err := removeSnapshots(l.fs, l.dir, []int64{o}); err != nil {
+			return snapshotState{}, 0, err
+		}
+		l.mu.snapshots = slices.Delete(l.mu.snapshots, i, i+1)
+	}
+	return snapshotState{}, 0, nil
+}
+
+// markerBytes bounds what is read of a control batch: a marker has 78.
+const markerBytes = 4 << 10
+
+// replayProducers takes the batches in [from, end) into the producer state, by their headers.
+func (l *Log) replayProducers(segs []*segment.Segment, from, end int64, ended func(b record.Batch, c completed) error) error {
+	if len(segs) == 0 || from >= end {
+		return nil
+	}
+	for _, s := range segs[floorSegment(segs, from):] {
+		if s.BaseOffset() >= end {
+			break
+		}
+		var failed error
+		err := s.Headers(max(from, s.BaseOffset()), func(h record.Batch, pos, size int64) bool {
+			if h.BaseOffset() >= end {
+				return false
+			}
+			if h.ProducerID() < 0 || h.NextOffset() <= from {
+				return true
+			}
+			if h.Control() && size <= markerBytes {
+				b := make([]byte, size)
+				if failed = s.ReadAt(b, pos); failed != nil {
+					return false
+				}
+				h = b
+			}
+			if c, ok := l.mu.producers.update(h); ok && ended != nil {
+				failed = ended(h, c)
+			}
+			return failed == nil
+		})
+		if err := errors.Join(err, failed); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// standaloneKey names a log on its own in its checkpoints.
+func standaloneKey(dir string) partitionKey {
+	name := path.Base(dir)
+	if k, ok := parsePartitionKey(name); ok {
+		return k
+	}
+	return partitionKey{topic: strings.Map(func(r rune) rune {
+		if r <= ' ' {
+			return '_'
+		}
+		return r
+	}, name)}
+}

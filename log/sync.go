@@ -1,0 +1,204 @@
+package log
+
+import (
+	"github.com/insynclog/insync/segment"
+)
+
+// proofBytes is how many bytes are appended before a sync also leaves a snapshot in the middle of a segment, so that a recovery has no more than
+// about that much to read.
+const proofBytes = 64 << 20
+
+// Sync makes everything appended before the call durable (data, and names of new files) and returns the end offset now known to be durable.
+// It may be called from any goroutine beside appends and reads; concurrent callers share one sync. A failed sync is final: this and every later call, and every append, returns *StorageError.
+func (l *Log) Sync() (syncedEnd int64, err error) {
+	target := l.offsets.end.Load()
+	done := func() bool {
+		o := l.offsets.load()
+		return l.usable() != nil || o.SyncedEndOffset >= min(target, o.LogEndOffset)
+	}
+	// Those who find a sync under way that began before their append wait for the next one, which one of them does for all.
+	if !done() && l.flush.acquireUnless(done) {
+		err := l.fail(l.syncNow())
+		l.flush.release()
+		if err != nil {
+			return l.offsets.synced.Load(), err
+		}
+	}
+	return l.offsets.synced.Load(), l.usable()
+}
+
+// syncNow is Sync for whoever has the flush slot. Segments go in order, so that what is synced is a prefix.
+func (l *Log) syncNow() error {
+	work, end, names := l.beginSync(true)
+	err := l.syncSegments(work, names)
+	if err != nil {
+		return err
+	}
+	return l.endSync(len(work)-1, end)
+}
+
+// beginSync collects what a sync has to write: the sealed segments, the active one if that is wanted, each with a reference.
+func (l *Log) beginSync(active bool) (work []*segment.Segment, end int64, names bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	work = append(l.flush.segments[:0], l.mu.unsynced...)
+	a := l.active()
+	end = a.BaseOffset()
+	if active {
+		work = append(work, a)
+		end = a.EndOffset()
+		if l.mu.sinceProof >= proofBytes {
+			l.mu.pending = append(l.mu.pending, l.mu.producers.encode(end))
+			l.mu.sinceProof = 0
+		}
+	}
+	for _, s := range work {
+		s.Acquire()
+	}
+	l.flush.segments = work
+	names = l.mu.newNames
+	l.mu.newNames = false
+	return work, end, names
+}
+
+// syncSegments syncs and releases the segments, and the directory if files were made. Indexes of the active one, the last, are synced if
+// a snapshot is to follow: below it they have to be whole.
+func (l *Log) syncSegments(work []*segment.Segment, names bool) error {
+	var err error
+	for _, s := range work {
+		if err == nil {
+			err = s.Sync(s.Sealed())
+		}
+		s.Release()
+	}
+	if err == nil && names {
+		err = syncDir(l.fs, l.dir)
+	}
+	return err
+}
+
+// endSync publishes end as synced, with the first sealed of the unsynced segments, and writes the snapshots that have become true.
+func (l *Log) endSync(sealed int, end int64) error {
+	l.mu.Lock()
+	l.mu.unsynced = append(l.mu.unsynced[:0], l.mu.unsynced[sealed:]...)
+	o := l.offsets.load()
+	o.SyncedEndOffset = max(o.SyncedEndOffset, min(end, o.LogEndOffset))
+	l.publishLocked(o)
+	n := 0
+	for n < len(l.mu.pending) && l.mu.pending[n].offset <= end {
+		n++
+	}
+	var ready []snapshotFiles
+	if n > 0 {
+		ready = append(ready, l.mu.pending[:n]...)
+		l.mu.pending = append(l.mu.pending[:0], l.mu.pending[n:]...)
+	}
+	a := l.active()
+	l.mu.Unlock()
+	if n == 0 {
+		return nil
+	}
+	if ready[n-1].offset > a.BaseOffset() {
+		if err := a.Sync(true); err != nil {
+			return err
+		}
+	}
+	if err := l.writeEpochs(); err != nil {
+		return err
+	}
+	if err := l.writeSnapshots(ready); err != nil {
+		return err
+	}
+	return syncDir(l.fs, l.dir)
+}
+
+// writeEpochs writes the epoch cache if it is not on disk as it is. It comes before whatever lets a recovery begin further up. The name is durable
+// after a sync of the directory.
+func (l *Log) writeEpochs() error {
+	l.mu.Lock()
+	var b []byte
+	if l.epochs.dirty {
+		b = l.epochs.encode()
+		l.epochs.dirty = false
+	}
+	l.mu.Unlock()
+	if b == nil {
+		return nil
+	}
+	return writeSmallFile(l.fs, l.dir+"/"+epochsFile, b)
+}
+
+// writeSnapshots writes snapshots, and removes older ones that no segment begins at.
+func (l *Log) writeSnapshots(files []snapshotFiles) error {
+	for _, f := range files {
+		if err := f.write(l.fs, l.dir); err != nil {
+			return err
+		}
+	}
+	bases := map[int64]bool{}
+	for _, s := range *l.segments.Load() {
+		bases[s.BaseOffset()] = true
+	}
+	l.mu.Lock()
+	list := l.mu.snapshots
+	for _, f := range files {
+		list = insertOffset(list, f.offset)
+	}
+	var old, keep []int64
+	for i, o := range list {
+		if i < len(list)-1 && !bases[o] {
+			old = append(old, o)
+		} else {
+			keep = append(keep, o)
+		}
+	}
+	l.mu.snapshots = keep
+	l.mu.Unlock()
+	return removeSnapshots(l.fs, l.dir, old)
+}
+
+// checkpoint syncs what has been rolled and never synced, and takes note of the log's positions for the checkpoint files.
+func (l *Log) checkpoint() error {
+	l.flush.acquire()
+	defer l.flush.release()
+	if err := l.usable(); err != nil {
+		return err
+	}
+	return l.fail(l.checkpointNow())
+}
+
+func (l *Log) checkpointNow() error {
+	l.mu.Lock()
+	rolled := len(l.mu.unsynced) > 0
+	l.mu.Unlock()
+	if rolled {
+		work, end, names := l.beginSync(false)
+		if err := l.syncSegments(work, names); err != nil {
+			return err
+		}
+		if err := l.endSync(len(work), end); err != nil {
+			return err
+		}
+	}
+	point := l.offsets.load().SyncedEndOffset
+	if old, _, _ := l.home.offsets(l.key); point > old {
+		// Below the recovery point indexes and epochs have to be whole, too.
+		l.mu.Lock()
+		a := l.active()
+		a.Acquire()
+		l.mu.Unlock()
+		err := a.Sync(true)
+		a.Release()
+		if err == nil {
+			err = l.writeEpochs()
+		}
+		if err == nil {
+			err = syncDir(l.fs, l.dir)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	l.home.noteAt(l, point)
+	return nil
+}

@@ -1,0 +1,172 @@
+package log
+
+import (
+	"slices"
+	"time"
+
+	"github.com/insynclog/insync/segment"
+)
+
+// TruncateTo removes everything at or above offset, durable on return; a batch that holds offset goes whole. The high watermark falls to LogEndOffset if it was
+// above. At or above LogEndOffset it does nothing, below the first segment it empties the log. A call of the owner, as Append is.
+// Errors: ErrClosed, *CorruptError, *StorageError.
+func (l *Log) TruncateTo(offset int64) error {
+	if offset >= l.offsets.end.Load() {
+		return l.usable()
+	}
+	if offset < (*l.segments.Load())[0].BaseOffset() {
+		return l.TruncateFullyAndStartAt(offset)
+	}
+	l.flush.acquire()
+	defer l.flush.release()
+	if err := l.usable(); err != nil {
+		return err
+	}
+	return l.fail(l.truncateTo(offset))
+}
+
+// truncateTo goes in steps that each leave a log that can be recovered, on disk: 1. nothing claims any more that what goes was synced;
+// 2. whole segments go, the last first; 3. the one that holds offset is cut.
+func (l *Log) truncateTo(offset int64) error {
+	if err := l.disclaim(offset, offset); err != nil {
+		return err
+	}
+	segs := *l.segments.Load()
+	keep := floorSegment(segs, offset) + 1
+	if err := l.dropSegments(segs[:keep:keep], segs[keep:]); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a := l.active()
+	l.mu.unsynced = slices.DeleteFunc(l.mu.unsynced, func(s *segment.Segment) bool { return s.BaseOffset() >= a.BaseOffset() })
+	if err := a.Truncate(offset); err != nil {
+		return err
+	}
+	l.mu.changed = true
+	o := l.offsets.load()
+	o.LogEndOffset = a.EndOffset()
+	o.HighWatermark = min(o.HighWatermark, o.LogEndOffset)
+	o.SyncedEndOffset = min(o.SyncedEndOffset, o.LogEndOffset)
+	o.LogStartOffset = min(o.LogStartOffset, o.LogEndOffset)
+	l.epochs.truncateEnd(o.LogEndOffset)
+	if err := l.reloadProducersLocked(o); err != nil {
+		return err
+	}
+	l.publishLocked(o)
+	return nil
+}
+
+// disclaim takes back, durably, whatever says that offsets from point on were synced, or that the log starts above start.
+func (l *Log) disclaim(point, start int64) error {
+	if err := l.home.lower(l.key, point, start); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	i, found := slices.BinarySearch(l.mu.snapshots, point)
+	if found {
+		i++ // what is below point stays
+	}
+	gone := slices.Clone(l.mu.snapshots[i:])
+	l.mu.snapshots = l.mu.snapshots[:i]
+	l.mu.pending = slices.DeleteFunc(l.mu.pending, func(f snapshotFiles) bool { return f.offset > point })
+	l.mu.Unlock()
+	if len(gone) == 0 {
+		return nil
+	}
+	if err := removeSnapshots(l.fs, l.dir, gone); err != nil {
+		return err
+	}
+	return syncDir(l.fs, l.dir)
+}
+
+// dropSegments publishes what is left and removes the files of the others, the last first, durably.
+func (l *Log) dropSegments(left, gone []*segment.Segment) error {
+	if len(gone) == 0 {
+		return nil
+	}
+	if len(left) > 0 {
+		l.mu.Lock()
+		l.segments.Store(&left)
+		l.mu.unsynced = slices.DeleteFunc(l.mu.unsynced, func(s *segment.Segment) bool { return slices.Contains(gone, s) })
+		l.mu.Unlock()
+	}
+	for _, s := range slices.Backward(gone) {
+		if err := s.Remove(); err != nil {
+			return err
+		}
+	}
+	if err := syncDir(l.fs, l.dir); err != nil {
+		return err
+	}
+	for _, s := range gone {
+		if err := s.Release(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reloadProducersLocked makes the producer state anew for a log that ends at o.LogEndOffset: from the newest snapshot and what follows it.
+func (l *Log) reloadProducersLocked(o Offsets) error {
+	p := l.mu.producers
+	if len(p.entries)+len(p.unreplicated) == 0 && len(l.mu.snapshots) == 0 && len(l.mu.pending) == 0 {
+		return nil // there never was a producer
+	}
+	before := l.expiryLocked(time.Now())
+	st, from, err := l.newestSnapshotLocked(o.LogEndOffset)
+	if err != nil {
+		return err
+	}
+	p.restore(st, before)
+	if err := l.replayProducers(*l.segments.Load(), from, o.LogEndOffset, nil); err != nil {
+		return err
+	}
+	p.raiseHighWatermark(o.HighWatermark)
+	return nil
+}
+
+// TruncateFullyAndStartAt empties the log and starts it anew at offset: all positions are offset, epochs and producers are forgotten. Durable on
+// return. A call of the owner, as Append is. Errors: ErrClosed, *StorageError.
+func (l *Log) TruncateFullyAndStartAt(offset int64) error {
+	l.flush.acquire()
+	defer l.flush.release()
+	if err := l.usable(); err != nil {
+		return err
+	}
+	return l.fail(l.restartAt(offset))
+}
+
+func (l *Log) restartAt(offset int64) error {
+	if err := l.disclaim(0, offset); err != nil {
+		return err
+	}
+	old := *l.segments.Load()
+	if err := removeSnapshots(l.fs, l.dir, []int64{0}); err != nil {
+		return err
+	}
+	// The old files first: a crash in between leaves a prefix of the log, or nothing.
+	for _, s := range slices.Backward(old) {
+		if err := s.Remove(); err != nil {
+			return err
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s, err := segment.Create(l.segmentConfigLocked(), offset)
+	if err != nil {
+		return err
+	}
+	l.segments.Store(&[]*segment.Segment{s})
+	l.mu.unsynced, l.mu.pending, l.mu.snapshots = nil, nil, nil
+	l.mu.changed, l.mu.newNames = true, false
+	l.mu.producers.restore(snapshotState{}, 0)
+	l.epochs.set(nil)
+	l.publishLocked(Offsets{LogStartOffset: offset, HighWatermark: offset, SyncedEndOffset: offset, LogEndOffset: offset})
+	for _, s := range old {
+		if err := s.Release(); err != nil {
+			return err
+		}
+	}
+	return syncDir(l.fs, l.dir)
+}

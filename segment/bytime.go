@@ -1,0 +1,95 @@
+package segment
+
+import (
+	"github.com/insynclog/insync/log/record"
+)
+
+// FirstBatchSince finds the first batch that overlaps [from, end) and whose max timestamp is ts milliseconds or later; ok is false when there is
+// none. The caller releases the slice, and holds a reference itself. Safe for concurrent use.
+func (s *Segment) FirstBatchSince(ts, from, end int64) (sl Slice, ok bool, err error) {
+	cuts := s.cuts.Load()
+	if last, known, err := s.sealedMax(); err != nil || known && last.ts < ts {
+		return Slice{}, false, err
+	}
+	start := max(from, s.base)
+	e, found, err := s.times.lookup(ts - 1)
+	if err != nil {
+		return Slice{}, false, err
+	}
+	if found {
+		if confirmed, err := s.confirm(e); err != nil {
+			return Slice{}, false, s.unlessCut(cuts, err)
+		} else if confirmed {
+			start = max(start, s.base+int64(e.rel)+1)
+		}
+	}
+	err = s.Headers(start, func(h record.Batch, pos, size int64) bool {
+		if h.BaseOffset() >= end {
+			return false
+		}
+		if h.MaxTimestamp() < ts || h.NextOffset() <= from || !s.Acquire() {
+			return true
+		}
+		sl, ok = Slice{seg: s, base: h.BaseOffset(), pos: pos, n: size, cuts: cuts}, true
+		return false
+	})
+	return sl, ok, s.unlessCut(cuts, err)
+}
+
+// LargestTimestamp finds the largest batch timestamp in the offsets [from, end) and the first batch there that has it; ok is false for a segment
+// without batches there. The caller releases the slice, and holds a reference itself. Safe for concurrent use.
+func (s *Segment) LargestTimestamp(from, end int64) (ts int64, sl Slice, ok bool, err error) {
+	cuts := s.cuts.Load()
+	// The entry holds for everything up to some batch behind its own offset: starting at its offset misses nothing.
+	start, best, at := max(from, s.base), int64(-1), int64(-1)
+	e, found, err := s.times.lookupOffset(end - s.base)
+	if err != nil {
+		return 0, Slice{}, false, err
+	}
+	if found {
+		if confirmed, err := s.confirm(e); err != nil {
+			return 0, Slice{}, false, s.unlessCut(cuts, err)
+		} else if confirmed {
+			start = max(start, s.base+int64(e.rel))
+		}
+	}
+	var pos, size int64
+	err = s.Headers(start, func(h record.Batch, p, n int64) bool {
+		if h.NextOffset() > end {
+			return false
+		}
+		if at < 0 || h.MaxTimestamp() > best {
+			best, at, pos, size = h.MaxTimestamp(), h.BaseOffset(), p, n
+		}
+		return true
+	})
+	if err != nil || at < 0 || !s.Acquire() {
+		return 0, Slice{}, false, s.unlessCut(cuts, err)
+	}
+	return best, Slice{seg: s, base: at, pos: pos, n: size, cuts: cuts}, true, nil
+}
+
+// sealedMax is the last entry of the time index of a sealed segment, which tells its largest timestamp; known is false where there is none, or
+// where the log does not confirm it.
+func (s *Segment) sealedMax() (e timeEntry, known bool, err error) {
+	if !s.sealed.Load() {
+		return timeEntry{}, false, nil
+	}
+	e, ok, err := s.times.last()
+	if err != nil || !ok {
+		return timeEntry{}, false, err
+	}
+	known, err = s.confirm(e)
+	return e, known, err
+}
+
+// confirm tells whether the batch that a time index entry names has the entry's timestamp.
+func (s *Segment) confirm(e timeEntry) (bool, error) {
+	same := false
+	offset := s.base + int64(e.rel)
+	err := s.Headers(offset, func(h record.Batch, _, _ int64) bool {
+		same = h.BaseOffset() <= offset && h.MaxTimestamp() == e.ts
+		return false
+	})
+	return same, ignoreCorrupt(err)
+}

@@ -1,0 +1,29 @@
+// Package segment is one segment of a partition's log: a run of record batches in one file, with its indexes beside it.
+//
+//	00000000000000000100.log        batch | batch | batch | ... | batch | (blocks written ahead: zeros)
+//	                                ^100    ^103    ^110                 ^size, end offset
+//	00000000000000000100.index      last offset of a batch -> position where that batch starts, every 4 KiB or so
+//	00000000000000000100.timeindex  largest timestamp so far -> last offset of the batch that holds it
+//	00000000000000000100.txnindex   one entry for every abort marker in the segment
+//
+// The files have Kafka's names and layouts, byte for byte. The number is the base offset: that of the first batch, or below.
+//
+// # Invariants
+//
+//   - Offsets rise from batch to batch; positions are contiguous. What lies between size and the end of the file is zeros.
+//   - The .log file is the truth. The other files can be rebuilt from it; a look-up believes no index entry that the batch it
+//     points at does not confirm.
+//   - An index is mapped into memory, grows by a new mapping, and is shortened only when nothing maps it any more.
+//   - The files stay open until the owner and every Slice have let go of the segment, even if their names are gone.
+//
+// # Concurrency
+//
+// One goroutine at a time may change a segment (Append, Truncate, Seal, ...). Any number may read beside it: they see the batches
+// published before their call, without a lock shared with the writer. Sync may run beside both.
+//
+// # What it does not do
+//
+// It assigns no offsets and checks no batch that it appends: package log does. It knows nothing of other segments.
+//
+// Source: Kafka's LogSegment, OffsetIndex, TimeIndex, TransactionIndex; KIP-32 and KIP-33 (time index), KIP-98 (transaction index).
+package segment

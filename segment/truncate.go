@@ -1,0 +1,37 @@
+package segment
+
+// Truncate removes everything from the batch that holds offset on; durable on return, except for the indexes, which hold nothing that the log does not.
+// The segment becomes writable, whether it was sealed or not. Readers beside it may get ErrTruncated.
+func (s *Segment) Truncate(offset int64) error {
+	latest := s.tail.Load().latest()
+	at, _, err := s.startOf(s.tail.Load(), latest, max(offset, s.base))
+	if err != nil {
+		return err
+	}
+	f, err := s.handle()
+	if err != nil {
+		return err
+	}
+	if err := s.loadTxns(); err != nil {
+		return err
+	}
+	// 1. Readers learn that what they find may go. 2. They stop finding it. 3. It goes. A reader that found it in between sees the count of 1.
+	s.cuts.Add(1)
+	s.setEnd(at)
+	if err := f.Truncate(at.pos); err != nil {
+		return storage("truncate", s.path, err)
+	}
+	if err := f.Sync(); err != nil {
+		return storage("sync", s.path, err)
+	}
+	if err := s.txns.truncateTo(at.offset); err != nil {
+		return err
+	}
+	if err := s.offsets.truncateTo(at.offset - s.base); err != nil {
+		return err
+	}
+	if err := s.times.truncateTo(at.offset - s.base); err != nil {
+		return err
+	}
+	return s.Activate(at.pos)
+}

@@ -1,0 +1,222 @@
+package segment
+
+import (
+	"math"
+	"time"
+
+	"github.com/insynclog/insync/log/record"
+)
+
+// unknownTimestamp stands for the first batch's timestamp while nobody has asked for it.
+const unknownTimestamp = math.MinInt64
+
+// assembleBytes is the size in bytes up to which a batch with a new head is assembled in memory of the segment and written from there: below
+// it the copy costs less than a vectored write.
+const assembleBytes = 16 << 10
+
+// writer is what only the goroutine that changes a segment sees.
+type writer struct {
+	created time.Time
+
+	size, end int64 // as published in the tail
+
+	sinceEntry     int64 // bytes since the last entry of the offset index
+	maxTimestamp   int64 // largest of all batches; -1 without
+	maxOffset      int64 // last offset of the first batch that holds it
+	firstTimestamp int64 // max timestamp of the first batch
+	timeEntry      int64 // timestamp of the last entry of the time index; -1 without
+
+	fileEnd int64 // length of the file where blocks are written ahead; less than size means that nothing is
+	ahead   int64 // how far to write ahead; 0 is off
+
+	scratch []byte
+	vector  [2][]byte
+}
+
+func (w *writer) reset(base int64) {
+	*w = writer{created: time.Now(), end: base, maxTimestamp: -1, maxOffset: -1, timeEntry: -1, firstTimestamp: unknownTimestamp,
+		scratch: w.scratch, ahead: w.ahead}
+}
+
+// Append writes one batch at the end and publishes it. If head is not empty it is written in place of the first len(head) bytes of b:
+// that is how a batch gets its offset in the log while b stays as it is. b is not kept.
+// After an error the segment must not be written to: the file may hold part of the batch.
+func (s *Segment) Append(head []byte, b record.Batch) error {
+	f, err := s.handle()
+	if err != nil {
+		return err
+	}
+	s.writeAhead(int64(len(b)))
+	w := &s.w
+	switch {
+	case len(head) == 0:
+		_, err = f.WriteAt(b, w.size)
+	case len(b) <= assembleBytes:
+		w.scratch = append(append(w.scratch[:0], head...), b[len(head):]...)
+		_, err = f.WriteAt(w.scratch, w.size)
+	default:
+		w.vector = [2][]byte{head, b[len(head):]}
+		_, err = f.WritevAt(w.vector[:], w.size)
+		w.vector = [2][]byte{}
+	}
+	if err != nil {
+		return storage("write", s.path, err)
+	}
+	at := b
+	if len(head) > 0 {
+		at = head
+	}
+	return s.account(at[:record.HeaderSize], int64(len(b)))
+}
+
+// AppendRun writes whole batches, as they are, with one write, and publishes them. data is not kept. The rules of Append hold.
+func (s *Segment) AppendRun(data []byte) error {
+	f, err := s.handle()
+	if err != nil {
+		return err
+	}
+	s.writeAhead(int64(len(data)))
+	if _, err := f.WriteAt(data, s.w.size); err != nil {
+		return storage("write", s.path, err)
+	}
+	for len(data) > 0 {
+		b, rest, err := record.Split(data)
+		if err != nil {
+			return s.corrupt(s.w.size, s.w.end, err)
+		}
+		if err := s.account(b[:record.HeaderSize], int64(len(b))); err != nil {
+			return err
+		}
+		data = rest
+	}
+	return nil
+}
+
+// account brings indexes and tail up to date with a batch that has been written at the end. header is the batch's.
+func (s *Segment) account(header record.Batch, size int64) error {
+	if err := s.index(header, size); err != nil {
+		return err
+	}
+	w := &s.w
+	t := s.tail.Load()
+	if len(t.slots) < tailSlots {
+		t = newTail(tailSlots, boundary{offset: w.end, pos: w.size})
+		s.tail.Store(t)
+	}
+	base := header.BaseOffset()
+	w.size += size
+	w.end = header.NextOffset()
+	t.push(base, w.end, w.size)
+	return nil
+}
+
+// index adds the index entries for a batch at the end of the segment, by Kafka's rule: an entry when more than the interval has been
+// written since the last one, not counting the batch itself; so the first batch has none.
+func (s *Segment) index(header record.Batch, size int64) error {
+	w := &s.w
+	last := header.LastOffset()
+	ts := header.MaxTimestamp()
+	if w.size == 0 {
+		w.firstTimestamp = ts
+	}
+	if ts > w.maxTimestamp {
+		w.maxTimestamp, w.maxOffset = ts, last
+	}
+	if w.sinceEntry > int64(s.cfg.IndexIntervalBytes) {
+		if err := s.offsets.add(offsetEntry{rel: int32(last - s.base), pos: int32(w.size)}); err != nil {
+			return err
+		}
+		if err := s.addTimeEntry(); err != nil {
+			return err
+		}
+		w.sinceEntry = 0
+	}
+	w.sinceEntry += size
+	return nil
+}
+
+// addTimeEntry records the largest timestamp so far, unless the time index has it.
+func (s *Segment) addTimeEntry() error {
+	w := &s.w
+	if w.maxTimestamp <= w.timeEntry {
+		return nil
+	}
+	if err := s.times.add(timeEntry{ts: w.maxTimestamp, rel: int32(w.maxOffset - s.base)}); err != nil {
+		return err
+	}
+	w.timeEntry = w.maxTimestamp
+	return nil
+}
+
+// IndexFull tells whether an index has no room for what the next batch may need: time to roll. The time index keeps one entry for Seal.
+func (s *Segment) IndexFull() bool { return s.offsets.full(0) || s.times.full(1) }
+
+// MaxTimestamp is the largest timestamp of the segment in milliseconds, -1 without; for the writer.
+func (s *Segment) MaxTimestamp() int64 { return s.w.maxTimestamp }
+
+// FirstTimestamp is the max timestamp in milliseconds of the first batch; ok is false for an empty segment. For the writer.
+func (s *Segment) FirstTimestamp() (ts int64, ok bool, err error) {
+	if s.w.size == 0 {
+		return 0, false, nil
+	}
+	if s.w.firstTimestamp == unknownTimestamp {
+		h, err := s.header(0, s.w.size)
+		if err != nil {
+			return 0, false, err
+		}
+		s.w.firstTimestamp = h.MaxTimestamp()
+	}
+	return s.w.firstTimestamp, true, nil
+}
+
+// Created is when Create or Activate was called: the age of a segment without timestamps counts from there.
+func (s *Segment) Created() time.Time { return s.w.created }
+
+// AddAborted adds an entry to the transaction index; its marker has just been appended to this segment. For the writer.
+func (s *Segment) AddAborted(a AbortedTxn) error { return s.txns.add(a) }
+
+// Seal ends the writing and gives the files their final form: the time index gets its last entry, the indexes are trimmed, the log loses the blocks
+// written ahead. Durable after Sync with indexes and a sync of the directory.
+func (s *Segment) Seal() error {
+	if s.w.size > 0 {
+		if err := s.addTimeEntry(); err != nil {
+			return err
+		}
+	}
+	s.sealed.Store(true)
+	if s.w.fileEnd > s.w.size {
+		f, err := s.handle()
+		if err != nil {
+			return err
+		}
+		if err := f.Truncate(s.w.size); err != nil {
+			return storage("truncate", s.path, err)
+		}
+		s.w.fileEnd = 0
+	}
+	if err := s.offsets.trim(); err != nil {
+		return err
+	}
+	return s.times.trim()
+}
+
+// SetWriteAhead makes appends write blocks ahead of the end, n bytes at a time, so that a sync finds them allocated; 0 ends it. For the writer.
+func (s *Segment) SetWriteAhead(n int64) { s.w.ahead = n }
+
+// writeAhead makes sure that the file has blocks for the next n bytes, if that is wanted. It is a favour to Sync: a full disk only ends it.
+func (s *Segment) writeAhead(n int64) {
+	w := &s.w
+	if w.ahead == 0 || w.size+n <= w.fileEnd {
+		return
+	}
+	f, err := s.handle()
+	if err != nil {
+		return
+	}
+	from := max(w.fileEnd, w.size)
+	if err := f.Preallocate(from, w.size+n+w.ahead-from); err != nil {
+		w.ahead = 0
+		return
+	}
+	w.fileEnd = w.size + n + w.ahead
+}

@@ -37,6 +37,7 @@ type batch struct {
 	deadline time.Time // when Config.DeliveryTimeout ends
 	ripe     time.Time // when Config.Linger ends
 	reserved int64     // bytes of the producer's memory
+	rawBytes int       // size before compression, once encoded
 
 	callbacks []callback
 	heavy     bool // a callback is a user's function, which must not run just anywhere

@@ -29,7 +29,8 @@ func (p *Producer) topic(ctx context.Context, name string) (*topic, error) {
 
 // topicMetadata asks until it knows the topic, ctx ends, or it makes no sense any more.
 func (p *Producer) topicMetadata(ctx context.Context, name string) (*transport.Topic, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, p.c.DeliveryTimeout, ErrDeliveryTimeout)
+	callers := ctx
+	ctx, cancel := context.WithTimeout(ctx, p.c.DeliveryTimeout)
 	defer cancel()
 	stop := context.AfterFunc(p.ctx, cancel)
 	defer stop()
@@ -46,8 +47,10 @@ func (p *Producer) topicMetadata(ctx context.Context, name string) (*transport.T
 			return meta, nil
 		case p.ctx.Err() != nil:
 			return nil, ErrClosed
+		case callers.Err() != nil:
+			return nil, fmt.Errorf("%w while asking for the topic: %w", callers.Err(), err)
 		case ctx.Err() != nil:
-			return nil, fmt.Errorf("%w while asking for the topic: %w", context.Cause(ctx), err)
+			return nil, fmt.Errorf("%w while asking for the topic: %w", ErrDeliveryTimeout, err)
 		case errors.Is(err, transport.ErrClosed), isKafka(err) && !kerr.IsRetriable(err):
 			return nil, err
 		case errors.Is(err, kerr.UnknownTopicOrPartition) && n > unknownTopicRetries:

@@ -48,8 +48,12 @@ const (
 	fullBatch                  // there is something that can go now
 )
 
-// wake makes somebody look at the partitions.
+// wake makes somebody look at the partitions, now or when a batch that was just opened has lingered.
 func (n *node) wake(u urgency) {
+	if u == someRecords && n.p.c.Linger > 0 {
+		n.wakeAfter(n.p.c.Linger)
+		return
+	}
 	if n.begin(u) {
 		go n.run()
 	}
@@ -57,6 +61,10 @@ func (n *node) wake(u urgency) {
 
 // wakeHere is wake for a caller that has time to do the sending itself, which saves it from waiting for another goroutine.
 func (n *node) wakeHere(u urgency) {
+	if u == someRecords && n.p.c.Linger > 0 {
+		n.wakeAfter(n.p.c.Linger)
+		return
+	}
 	if !n.begin(u) {
 		return
 	}
@@ -69,7 +77,7 @@ func (n *node) wakeHere(u urgency) {
 func (n *node) begin(u urgency) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if u == someRecords && n.inFlight > 0 && n.p.c.Linger == 0 {
+	if u == someRecords && n.inFlight > 0 {
 		return false // the response will be followed by a look at everything
 	}
 	n.dirty = true
@@ -202,7 +210,7 @@ func (n *node) send(idle bool) {
 		if !f.wake.IsZero() {
 			n.wakeAfter(f.wake.Sub(now))
 		}
-		if len(r.batches) == 0 {
+		if !r.encode() {
 			n.p.recycleRequest(r)
 			return
 		}

@@ -447,6 +447,10 @@ func (pt *partition) splitLocked(b *batch, r *result) {
 		return
 	}
 	pt.window.split(b, parts)
+	// Batches that are opened from now on are small enough, or will be soon.
+	if limit := pt.topic.batchBytes.Load(); int64(b.rawBytes) <= limit {
+		pt.topic.batchBytes.CompareAndSwap(limit, max(limit/2, minReserve))
+	}
 }
 
 // close ends everything that is not finished and refuses what comes.

@@ -26,6 +26,9 @@ type Producer struct {
 	identity identity
 	reaper   reaper
 
+	done     chan struct{} // closed when Close is over
+	closeErr error         // set before
+
 	mu         sync.Mutex
 	closed     bool
 	nodes      map[int32]*node
@@ -49,7 +52,7 @@ func New(c Config) (*Producer, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
-	p := &Producer{c: c, client: c.Client, nodes: make(map[int32]*node)}
+	p := &Producer{c: c, client: c.Client, nodes: make(map[int32]*node), done: make(chan struct{})}
 	if p.client == nil {
 		client, err := transport.NewClient(transport.ClientConfig{
 			Bootstrap: c.Bootstrap, Network: c.Network, ClientID: c.ClientID,
@@ -91,8 +94,8 @@ func (p *Producer) Produce(ctx context.Context, r *record.Record) (Metadata, err
 		case <-w.ch:
 		case <-ctx.Done():
 			// w stays with the batch.
-			return Metadata{Topic: r.Topic, Partition: -1, Offset: -1},
-				&Error{Topic: r.Topic, Partition: -1, Outcome: Unknown, Err: context.Cause(ctx)}
+			return Metadata{Topic: r.Topic, Partition: w.partition, Offset: -1},
+				&Error{Topic: r.Topic, Partition: w.partition, Outcome: Unknown, Err: ctx.Err()}
 		}
 	}
 	md, err := w.md, w.err
@@ -105,8 +108,8 @@ func (p *Producer) Produce(ctx context.Context, r *record.Record) (Metadata, err
 // waited for; ctx bounds that wait. r is not kept.
 //
 // done, which may be nil, is called exactly once if Enqueue returns nil, and never otherwise; in the order of the calls per partition; from
-// any goroutine. What it does holds up what comes after it, so it must be short, and it must not call Produce, Flush or Close.
-// Its error is nil or an *Error.
+// any goroutine. What it does holds up what comes after it, so it must be short. It must not call Produce, Flush or Close, nor
+// Enqueue with a context that does not end, for it may be in its own way when the buffer is full. Its error is nil or an *Error.
 func (p *Producer) Enqueue(ctx context.Context, r *record.Record, done func(Metadata, error)) error {
 	n, u, err := p.add(ctx, r, callback{done: done})
 	if n != nil {
@@ -147,6 +150,9 @@ func (p *Producer) add(ctx context.Context, r *record.Record, cb callback) (*nod
 		case addedRecord:
 			if sticky {
 				t.stick(pt, size)
+			}
+			if cb.waiter != nil {
+				cb.waiter.partition = pt.number
 			}
 			return n, u, nil
 		case notClosed:
@@ -205,7 +211,7 @@ func (p *Producer) Flush(ctx context.Context) error {
 	select {
 	case <-f.done:
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return ctx.Err()
 	}
 	if p.ctx.Err() != nil {
 		return ErrClosed
@@ -215,19 +221,21 @@ func (p *Producer) Flush(ctx context.Context) error {
 
 // Close ends the producer at once and waits for its goroutines and for the callbacks that run. What is not acknowledged by then ends with
 // ErrClosed: as not committed if it was never sent, else with an unknown outcome. Call Flush first to have it sent.
-// A client that the producer made is closed, one that was shared is not. Further calls return nil.
+// A client that the producer made is closed, one that was shared is not. Further calls wait for the first and return what it returned.
 func (p *Producer) Close() error {
 	p.mu.Lock()
-	if p.closed {
-		p.mu.Unlock()
-		return nil
-	}
+	first := !p.closed
 	p.closed = true
 	nodes := make([]*node, 0, len(p.nodes))
 	for _, n := range p.nodes {
 		nodes = append(nodes, n)
 	}
 	p.mu.Unlock()
+	if !first {
+		<-p.done
+		return p.closeErr
+	}
+	defer close(p.done)
 	p.cancel()
 	p.identity.close()
 	p.reaper.close()
@@ -244,9 +252,9 @@ func (p *Producer) Close() error {
 		pt.awaitDelivery()
 	}
 	if p.ownClient {
-		return p.client.Close()
+		p.closeErr = p.client.Close()
 	}
-	return nil
+	return p.closeErr
 }
 
 // partitions lists all partitions that were ever produced to.

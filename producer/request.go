@@ -32,21 +32,32 @@ func (r *request) add(t taken) {
 	r.heavy = r.heavy || t.b.heavy
 }
 
-// send encodes the batches and sends them. A batch that cannot be encoded is refused as a leader would.
-func (r *request) send() {
+// encode gives the batches their bytes and puts them into the message. A batch that cannot be encoded ends here. It returns whether there is
+// anything to send.
+func (r *request) encode() bool {
 	p := r.n.p
 	m := &r.message
 	m.Acks, m.TimeoutMillis = p.c.Acks.wire(), int32(p.c.RequestTimeout.Milliseconds())
-	for i := range r.batches {
-		t := &r.batches[i]
-		if err := p.encode(t); err != nil {
-			t.b.part.refuse(t.b, err)
+	good := r.batches[:0]
+	for _, t := range r.batches {
+		pt := t.b.part
+		if err := p.encode(&t); err != nil {
+			pt.refuse(t.b, err)
+			r.n.delivered = append(r.n.delivered, pt)
 			continue
 		}
-		tp := topicOf(m, t.b.part.topic)
-		tp.Partitions = append(tp.Partitions, kmsg.ProduceRequestTopicPartition{Partition: t.b.part.number, Records: t.b.buf.b})
+		tp := topicOf(m, pt.topic)
+		tp.Partitions = append(tp.Partitions, kmsg.ProduceRequestTopicPartition{Partition: pt.number, Records: t.b.buf.b})
+		good = append(good, t)
 	}
-	p.client.Send(context.Background(), r.n.id, m, r.done) // no context: the client has its own timeout, and Close ignores late answers
+	clear(r.batches[len(good):])
+	r.batches = good
+	return len(good) > 0
+}
+
+// send sends the request. There is no context: the client has its own timeout, and Close ignores late answers.
+func (r *request) send() {
+	r.n.p.client.Send(context.Background(), r.n.id, &r.message, r.done)
 }
 
 // topicOf returns the part of m that is t's.
@@ -86,7 +97,7 @@ func (p *Producer) encode(t *taken) error {
 	b.builder.SetProducer(t.id, t.epoch, t.sequence)
 	out, err := b.builder.Build(buf.b[:0])
 	buf.b = out
-	b.buf = buf
+	b.buf, b.rawBytes = buf, b.builder.Size()
 	p.recycleBuilder(b.builder)
 	b.builder = nil
 	return err
@@ -100,11 +111,12 @@ func (n *node) finish(r *request) {
 	}
 	for i := range r.batches {
 		b := r.batches[i].b
+		pt := b.part // b may be in use anew as soon as it is finished
 		res := n.p.resultOf(r, response, b)
-		other := b.part.finish(b, &res)
-		n.delivered = append(n.delivered, b.part)
+		other := pt.finish(b, &res)
+		n.delivered = append(n.delivered, pt)
 		if res.refresh {
-			n.p.refresh(b.part.topic.name)
+			n.p.refresh(pt.topic.name)
 		}
 		if other != nil && other != n {
 			other.wake(fullBatch)

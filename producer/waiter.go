@@ -7,6 +7,8 @@ type waiter struct {
 	ch  chan struct{} // of capacity 1, so that finish never blocks
 	md  Metadata
 	err error
+
+	partition int32 // set and read by the call alone
 }
 
 func newWaiter() *waiter { return &waiter{ch: make(chan struct{}, 1)} }

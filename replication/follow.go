@@ -37,7 +37,7 @@ func (r *Replica) position(leader int32, w *syncGroup) position {
 		return position{leaderEpoch: s.LeaderEpoch}
 	}
 	o := r.log.Offsets()
-	p := position{leaderEpoch: s.LeaderEpoch, offset: o.LogEndOffset, lastEpoch: -1, logStart: o.LogStartOffset, state: ready}
+	p := position{leaderEpoch: s.LeaderEpoch, offset: o.LogEndOffset, lastEpoch: r.lastEpochLocked(), logStart: o.LogStartOffset, state: ready}
 	if r.mu.settings.synced() && o.SyncedEndOffset < o.LogEndOffset {
 		p.state = unsynced
 		r.mu.synced.release()
@@ -46,16 +46,27 @@ func (r *Replica) position(leader int32, w *syncGroup) position {
 		r.handle.Request()
 		return p
 	}
-	if epoch, ok := r.log.LatestEpoch(); ok {
-		p.lastEpoch = epoch
-	}
 	return p
+}
+
+// acceptsLocked tells whether an answer to a question asked at p is still of use.
+func (r *Replica) acceptsLocked(p position) bool {
+	now := machine.Position{LogEnd: r.log.Offsets().LogEndOffset, LastEpoch: r.lastEpochLocked()}
+	return r.mu.machine.AcceptsFetched(p.leaderEpoch, machine.Position{LogEnd: p.offset, LastEpoch: p.lastEpoch}, now)
+}
+
+// lastEpochLocked is the newest epoch in the log, -1 for an empty one.
+func (r *Replica) lastEpochLocked() int32 {
+	if epoch, ok := r.log.LatestEpoch(); ok {
+		return epoch
+	}
+	return -1
 }
 
 // receive takes the leader's answer to a fetch made at p. It returns what became of it; an error is to be followed by a pause.
 func (r *Replica) receive(p position, f *FetchedPartition) error {
 	r.mu.Lock()
-	if r.mu.closed || !r.mu.machine.AcceptsFetched(p.leaderEpoch, p.offset, r.log.Offsets().LogEndOffset) {
+	if r.mu.closed || !r.acceptsLocked(p) {
 		r.mu.Unlock()
 		return nil // another leader, another epoch, or the log was changed meanwhile: the answer is to a question that nobody asks any more
 	}
@@ -122,7 +133,7 @@ func (r *Replica) startInsideBatchLocked(data []byte) error {
 // truncateLocked cuts the log to where it may agree with the leader's, whose log ends for epoch at end. The next fetch tells whether it does.
 func (r *Replica) truncateLocked(epoch int32, end int64, fx *effects) error {
 	o := r.log.Offsets()
-	latest, _ := r.log.LatestEpoch()
+	latest := r.lastEpochLocked()
 	var own machine.EpochEnd
 	own.Epoch, own.End, own.Known = r.log.EndOffsetForEpoch(epoch)
 	to := machine.TruncateTo(machine.EpochEnd{Epoch: epoch, End: end, Known: true}, own, o.LogEndOffset)
@@ -130,7 +141,7 @@ func (r *Replica) truncateLocked(epoch int32, end int64, fx *effects) error {
 	if err := r.cutLocked(to, o, fx); err != nil {
 		return err
 	}
-	if now, _ := r.log.LatestEpoch(); to >= o.LogEndOffset && now == latest {
+	if to >= o.LogEndOffset && r.lastEpochLocked() == latest {
 		return fmt.Errorf("replication: leader's epoch %d ends at %d, which gives nothing to truncate: log end %d, epoch %d", epoch, end, o.LogEndOffset, latest)
 	}
 	return nil
@@ -161,7 +172,7 @@ func (r *Replica) cutLocked(to int64, o log.Offsets, fx *effects) error {
 func (r *Replica) resolveRange(p position, leaderStart, leaderEnd int64) error {
 	r.mu.Lock()
 	o := r.log.Offsets()
-	if r.mu.closed || !r.mu.machine.AcceptsFetched(p.leaderEpoch, p.offset, o.LogEndOffset) {
+	if r.mu.closed || !r.acceptsLocked(p) {
 		r.mu.Unlock()
 		return nil
 	}

@@ -33,9 +33,16 @@ func CheckFetch(fetchOffset int64, lastFetchedEpoch int32, own EpochEnd, logStar
 	return FetchOK
 }
 
-// AcceptsFetched tells whether the answer to a fetch may be used: still following, in the epoch the fetch was made under, and the log still ends where it was asked from.
-func (m *Machine) AcceptsFetched(leaderEpoch int32, fetchOffset, logEnd int64) bool {
-	return m.role == Follower && m.state.LeaderEpoch == leaderEpoch && fetchOffset == logEnd
+// Position is where a follower's log ends: offset and epoch of the last record determine everything before it (but for compaction).
+type Position struct {
+	LogEnd    int64
+	LastEpoch int32 // -1 for an empty log
+}
+
+// AcceptsFetched tells whether the answer to a fetch may be used: still following, in the epoch the fetch was made under, and the log still is what it was then. The offset alone would not do:
+// the second answer to a fetch that diverged must not truncate what was fetched after the first.
+func (m *Machine) AcceptsFetched(leaderEpoch int32, asked, now Position) bool {
+	return m.role == Follower && m.state.LeaderEpoch == leaderEpoch && asked == now
 }
 
 // TruncateTo is where a follower cuts its log when the leader says that its own log ends for epoch leader.Epoch at leader.End; own is the follower's answer for the same epoch.

@@ -84,9 +84,7 @@ func (m *Machine) Answered(attempt uint64, a Answer, s State, now time.Time, fx 
 		m.assignFollowers(now, false)
 		m.advance(now, fx)
 	case NotApplied:
-		if m.isr.pending == PendingExpand && !m.isr.doubt.IsZero() && now.Sub(m.isr.doubt) < m.settings.LagTime {
-			// This attempt was refused, but an earlier one had no answer and may still be on its way to a controller that would accept it. Until it must be dead the newcomer
-			// stays in the maximal ISR.
+		if m.inDoubt(now) {
 			m.retryLater(now, fx)
 			return
 		}
@@ -100,6 +98,17 @@ func (m *Machine) Answered(attempt uint64, a Answer, s State, now time.Time, fx 
 		m.isr.doubt = now
 		m.retryLater(now, fx)
 	}
+}
+
+// inDoubt tells whether a refused expansion may be accepted yet: an earlier attempt had no answer, and may still be on its way to a controller that would not refuse it any more. Until that must be
+// dead the newcomer stays in the maximal ISR. (A shrink in doubt is harmless.)
+func (m *Machine) inDoubt(now time.Time) bool {
+	if m.isr.pending != PendingExpand || m.isr.doubt.IsZero() || now.Sub(m.isr.doubt) >= m.settings.LagTime {
+		return false
+	}
+	proposed := m.isr.members[len(m.isr.members)-1].Epoch
+	p := m.follower(m.isr.newcomer)
+	return p == nil || proposed < 0 || p.BrokerEpoch <= proposed // else the newcomer has registered anew: the controller will never accept the epoch that was proposed
 }
 
 func (m *Machine) retryLater(now time.Time, fx *Effects) {

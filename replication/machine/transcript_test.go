@@ -90,7 +90,7 @@ func (e *env) run(t *testing.T, d *datadriven.TestData) string {
 	case "offset-available":
 		return fmt.Sprintf("%v\n", e.m.OffsetAvailable())
 	case "accepts":
-		return fmt.Sprintf("%v\n", e.m.AcceptsFetched(int32(a.num("epoch", 0)), a.num("offset", 0), a.num("leo", 0)))
+		return fmt.Sprintf("%v\n", e.m.AcceptsFetched(int32(a.num("epoch", 0)), Position{a.num("offset", 0), a.id("last")}, Position{a.num("leo", 0), a.id("now")}))
 	case "followers":
 		return e.followers()
 	case "leader-log":

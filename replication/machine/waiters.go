@@ -5,7 +5,7 @@ type Outcome int8
 
 // The outcomes.
 const (
-	Waiting           Outcome = iota
+	Waiting        Outcome = iota
 	Acked                  // as durable as it asked for
 	LostLeadership         // in the log, outcome unknown
 	StorageLost            // the log failed, outcome unknown

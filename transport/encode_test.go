@@ -132,7 +132,7 @@ func (s *sink) Write(b []byte) (int, error) {
 func flat(t testing.TB, fb *frameBuffer) []byte {
 	var s sink
 	total := fb.total()
-	n, err := fb.flush(&s)
+	n, err := fb.flush(&s, new(framePool))
 	require.NoError(t, err)
 	require.Equal(t, total, n)
 	return s.Bytes()

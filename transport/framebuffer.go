@@ -2,7 +2,6 @@ package transport
 
 import (
 	"encoding/binary"
-	"io"
 	"net"
 	"os"
 )
@@ -101,11 +100,11 @@ func (fb *frameBuffer) bytes(p *piece) []byte {
 }
 
 // flush writes everything to nc and returns how many bytes it took. The buffer must be reset afterwards.
-func (fb *frameBuffer) flush(nc net.Conn) (int64, error) {
+func (fb *frameBuffer) flush(nc net.Conn, pool *framePool) (int64, error) {
 	fb.cut()
 	tc, ok := nc.(*net.TCPConn)
 	if !ok {
-		return fb.flushCopied(nc)
+		return fb.flushGathered(nc, pool)
 	}
 	var written int64
 	for i := 0; i < len(fb.p); {
@@ -145,76 +144,78 @@ func (fb *frameBuffer) flushIOV(tc *net.TCPConn, more bool) (int64, error) {
 	return fb.out.WriteTo(tc)
 }
 
-// flushCopied gathers the pieces into few writes: a connection that is not the kernel's makes a record or takes a lock for each.
-func (fb *frameBuffer) flushCopied(nc net.Conn) (int64, error) {
+// flushGathered writes the pieces in few writes: a connection that is not the kernel's makes a record or takes a lock for each.
+func (fb *frameBuffer) flushGathered(nc net.Conn, pool *framePool) (int64, error) {
 	if len(fb.p) == 1 && fb.p[0].file == nil {
 		n, err := nc.Write(fb.bytes(&fb.p[0]))
 		return int64(n), err
 	}
-	var written int64
-	buf := make([]byte, 0, min(fb.size, copyBytes))
-	emit := func() error {
-		n, err := nc.Write(buf)
-		written += int64(n)
-		buf = buf[:0]
-		return err
-	}
+	f := pool.get(int(min(fb.size, copyBytes)))
+	defer pool.put(f)
+	g := gatherer{nc: nc, buf: f.b}
 	for i := range fb.p {
 		p := &fb.p[i]
-		if p.file == nil {
-			for b := fb.bytes(p); len(b) > 0; {
-				if len(buf) == 0 && len(b) >= cap(buf) { // nothing to gather
-					n, err := nc.Write(b)
-					written += int64(n)
-					if err != nil {
-						return written, err
-					}
-					break
-				}
-				n := min(len(b), cap(buf)-len(buf))
-				buf, b = append(buf, b[:n]...), b[n:]
-				if len(buf) == cap(buf) {
-					if err := emit(); err != nil {
-						return written, err
-					}
-				}
-			}
-			continue
+		var err error
+		if p.file != nil {
+			err = g.file(p.file, p.pos, p.n)
+		} else {
+			err = g.bytes(fb.bytes(p))
 		}
-		for pos, left := p.pos, p.n; left > 0; {
-			n := min(left, cap(buf)-len(buf))
-			if _, err := p.file.ReadAt(buf[len(buf):len(buf)+n], pos); err != nil {
-				return written, shortFile(p.file, pos, err)
-			}
-			buf, pos, left = buf[:len(buf)+n], pos+int64(n), left-n
-			if len(buf) == cap(buf) {
-				if err := emit(); err != nil {
-					return written, err
-				}
-			}
+		if err != nil {
+			return g.written, err
 		}
 	}
-	if len(buf) > 0 {
-		return written, emit()
-	}
-	return written, nil
+	err := g.emit()
+	return g.written, err
 }
 
-// copyFile writes a file's range through a buffer.
-func copyFile(w io.Writer, f *os.File, pos int64, n int) (int64, error) {
-	var written int64
-	buf := make([]byte, min(n, copyBytes))
-	for n > 0 {
-		b := buf[:min(n, len(buf))]
-		if _, err := f.ReadAt(b, pos); err != nil {
-			return written, shortFile(f, pos, err)
-		}
-		m, err := w.Write(b)
-		written += int64(m)
-		if err != nil {
-			return written, err
-		}
-		pos, n = pos+int64(len(b)), n-len(b)
+// gatherer writes through a buffer.
+type gatherer struct {
+	nc      net.Conn
+	buf     []byte
+	n       int // bytes in buf
+	written int64
+}
+
+func (g *gatherer) emit() error {
+	if g.n == 0 {
+		return nil
 	}
-	return written, nil
+	n, err := g.nc.Write(g.buf[:g.n])
+	g.written, g.n = g.written+int64(n), 0
+	return err
+}
+
+func (g *gatherer) bytes(b []byte) error {
+	for len(b) > 0 {
+		if g.n == 0 && len(b) >= len(g.buf) { // nothing to gather
+			n, err := g.nc.Write(b)
+			g.written += int64(n)
+			return err
+		}
+		n := copy(g.buf[g.n:], b)
+		g.n, b = g.n+n, b[n:]
+		if g.n == len(g.buf) {
+			if err := g.emit(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (g *gatherer) file(f *os.File, pos int64, n int) error {
+	for n > 0 {
+		b := g.buf[g.n:min(g.n+n, len(g.buf))]
+		if _, err := f.ReadAt(b, pos); err != nil {
+			return shortFile(f, pos, err)
+		}
+		g.n, pos, n = g.n+len(b), pos+int64(len(b)), n-len(b)
+		if g.n == len(g.buf) {
+			if err := g.emit(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }

@@ -367,7 +367,7 @@ func negotiate(conn *laneConn, clientID string) (map[int16]VersionRange, error) 
 func askVersions(conn *laneConn, req *kmsg.ApiVersionsRequest, correlation int32, clientID string) (_ *kmsg.ApiVersionsResponse, err error) {
 	var fb frameBuffer
 	appendRequest(&fb, req, correlation, clientID)
-	if _, err := fb.flush(conn.nc); err != nil {
+	if _, err := fb.flush(conn.nc, conn.r.pool); err != nil {
 		return nil, err
 	}
 	f, err := conn.r.next()
@@ -408,7 +408,7 @@ func (l *lane) converse(conn *laneConn) error {
 		if len(batch) == 0 {
 			continue
 		}
-		n, err := fb.flush(conn.nc)
+		n, err := fb.flush(conn.nc, &l.c.frames)
 		fb.reset()
 		if err != nil {
 			l.broken(err)

@@ -229,7 +229,7 @@ func (p *memPipe) read(b []byte) (int, error) {
 			return 0, nil
 		case p.delivered > p.pos:
 			n := p.takeLocked(b[:min(int64(len(b)), p.delivered-p.pos)])
-			p.writer.cond.Signal()
+			p.writer.cond.Broadcast() // who writes, and those whose turn it is not
 			if p.delivered > p.pos || p.finished {
 				p.reader.cond.Signal() // for another reader
 			}

@@ -9,7 +9,12 @@ import (
 
 // sendFile sends n bytes of f from pos. f's own offset is neither used nor moved.
 func sendFile(tc *net.TCPConn, f *os.File, pos int64, n int) (int64, error) {
-	return copyFile(tc, f, pos, n)
+	g := gatherer{nc: tc, buf: make([]byte, min(n, copyBytes))}
+	err := g.file(f, pos, n)
+	if err == nil {
+		err = g.emit()
+	}
+	return g.written, err
 }
 
 // sendMore writes iov.

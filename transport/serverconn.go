@@ -314,7 +314,7 @@ func (c *serverConn) send(fb *frameBuffer, batch []*slot) (err error) {
 		if err := c.armWrite(); err != nil {
 			return err
 		}
-		if _, err := fb.flush(c.nc); err != nil {
+		if _, err := fb.flush(c.nc, &c.s.frames); err != nil {
 			return err
 		}
 	}

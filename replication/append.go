@@ -57,7 +57,7 @@ type Pending struct {
 
 // Fail ends the wait with err (ErrTimedOut) unless the append is done already; it reports whether it did. The data stays in the log.
 func (p *Pending) Fail(err error) bool {
-	p.replica.mu.Lock()
+	p.replica.lock()
 	ok := p.replica.mu.machine.Cancel(&p.waiter)
 	p.replica.mu.Unlock()
 	if ok {
@@ -98,7 +98,7 @@ func (r *Replica) Append(b record.Batch, o AppendOptions, done func(AppendResult
 	if o.Now.IsZero() {
 		o.Now = time.Now()
 	}
-	r.mu.Lock()
+	r.lock()
 	res := AppendResult{BaseOffset: -1, LogAppendTime: -1, LogStartOffset: -1, Leader: -1, LeaderEpoch: -1}
 	if err := r.appendableLocked(o); err != nil {
 		s := r.mu.machine.State()

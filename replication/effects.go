@@ -136,14 +136,14 @@ func (r *Replica) Watch(w Watcher, as Reader) {
 	if as < 0 || int(as) >= numReaders {
 		as = ReadUncommitted
 	}
-	r.mu.Lock()
+	r.lock()
 	defer r.mu.Unlock()
 	r.mu.watchers[as] = append(r.mu.watchers[as], w)
 }
 
 // Unwatch ends all registrations of w.
 func (r *Replica) Unwatch(w Watcher) {
-	r.mu.Lock()
+	r.lock()
 	defer r.mu.Unlock()
 	for as := range r.mu.watchers {
 		r.mu.watchers[as] = slices.DeleteFunc(r.mu.watchers[as], func(o Watcher) bool { return o == w })

@@ -30,7 +30,7 @@ const (
 
 // position tells where to fetch from the given leader. If the log has to be synced first it says so and has w told when that is done.
 func (r *Replica) position(leader int32, w *syncGroup) position {
-	r.mu.Lock()
+	r.lock()
 	defer r.mu.Unlock()
 	s := r.mu.machine.State()
 	if r.mu.closed || r.mu.machine.Role() != machine.Follower || s.Leader != leader {
@@ -65,7 +65,7 @@ func (r *Replica) lastEpochLocked() int32 {
 
 // receive takes the leader's answer to a fetch made at p. It returns what became of it; an error is to be followed by a pause.
 func (r *Replica) receive(p position, f *FetchedPartition) error {
-	r.mu.Lock()
+	r.lock()
 	if r.mu.closed || !r.acceptsLocked(p) {
 		r.mu.Unlock()
 		return nil // another leader, another epoch, or the log was changed meanwhile: the answer is to a question that nobody asks any more
@@ -125,7 +125,7 @@ func (r *Replica) startInsideBatchLocked(data []byte) error {
 		return nil // AppendReplicated says what is wrong
 	}
 	if base := b.BaseOffset(); base < o.LogEndOffset && b.LastOffset() >= o.LogEndOffset {
-		return r.log.TruncateFullyAndStartAt(base)
+		return r.aloneLocked(func() error { return r.log.TruncateFullyAndStartAt(base) })
 	}
 	return nil
 }
@@ -149,12 +149,12 @@ func (r *Replica) truncateLocked(epoch int32, end int64, fx *effects) error {
 
 // cutLocked removes everything at or above offset to, before the high watermark moves.
 func (r *Replica) cutLocked(to int64, o log.Offsets, fx *effects) error {
-	var err error
-	if to < o.LogStartOffset {
-		err = r.log.TruncateFullyAndStartAt(to)
-	} else {
-		err = r.log.TruncateTo(to)
-	}
+	err := r.aloneLocked(func() error {
+		if to < o.LogStartOffset {
+			return r.log.TruncateFullyAndStartAt(to)
+		}
+		return r.log.TruncateTo(to)
+	})
 	if err != nil {
 		return err
 	}
@@ -170,7 +170,7 @@ func (r *Replica) cutLocked(to int64, o log.Offsets, fx *effects) error {
 
 // resolveRange decides after an out-of-range answer, when the leader's own bounds are known.
 func (r *Replica) resolveRange(p position, leaderStart, leaderEnd int64) error {
-	r.mu.Lock()
+	r.lock()
 	o := r.log.Offsets()
 	if r.mu.closed || !r.acceptsLocked(p) {
 		r.mu.Unlock()
@@ -182,7 +182,7 @@ func (r *Replica) resolveRange(p position, leaderStart, leaderEnd int64) error {
 	case machine.TruncateLog:
 		err = r.cutLocked(to, o, fx)
 	case machine.RestartLog:
-		if err = r.log.TruncateFullyAndStartAt(to); err == nil {
+		if err = r.aloneLocked(func() error { return r.log.TruncateFullyAndStartAt(to) }); err == nil {
 			fx.truncated, fx.from, fx.to = true, o.LogStartOffset, o.LogEndOffset
 		}
 	default:
@@ -197,7 +197,7 @@ func (r *Replica) resolveRange(p position, leaderStart, leaderEnd int64) error {
 
 // followsIn tells whether the replica still follows in that epoch.
 func (r *Replica) followsIn(epoch int32) bool {
-	r.mu.Lock()
+	r.lock()
 	defer r.mu.Unlock()
 	return !r.mu.closed && r.mu.machine.Role() == machine.Follower && r.mu.machine.LeaderEpoch() == epoch
 }

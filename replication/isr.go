@@ -24,7 +24,7 @@ func (r *Replica) proposalLocked(p machine.Proposal) ISRProposal {
 
 // proposalAnswered takes the controller's answer, whenever it comes.
 func (r *Replica) proposalAnswered(attempt uint64, res ISRResult) {
-	r.mu.Lock()
+	r.lock()
 	if r.mu.closed {
 		r.mu.Unlock()
 		return
@@ -61,7 +61,7 @@ func (r *Replica) armRetryLocked(d time.Duration) {
 
 func (r *Replica) retryProposal() {
 	defer r.performing.Done()
-	r.mu.Lock()
+	r.lock()
 	if r.mu.closed {
 		r.mu.Unlock()
 		return

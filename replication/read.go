@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"errors"
 	"time"
 
 	"github.com/insynclog/insync/log"
@@ -46,7 +47,7 @@ type ReadResult struct {
 
 // Read reads on behalf of a consumer (or a debugging tool). It never waits; see Watch. An offset between the bound and the log end is an empty success.
 func (r *Replica) Read(o ReadOptions) ReadResult {
-	r.mu.Lock()
+	r.lock()
 	res := r.resultLocked()
 	res.Err = r.epochErrorLocked(o.CurrentLeaderEpoch, o.LeaderOnly)
 	r.mu.Unlock()
@@ -73,8 +74,12 @@ func (r *Replica) read(res *ReadResult, offset int64, as Reader, maxBytes int, a
 		return
 	}
 	res.Slice, res.Err = r.log.Read(offset, res.Bound, maxBytes, atLeastOne)
-	if res.Err != nil && isStorageError(res.Err) {
+	switch {
+	case res.Err == nil:
+	case isStorageError(res.Err):
 		r.storageFailed(res.Err)
+	case errors.Is(res.Err, log.ErrTruncated):
+		res.Err = ErrNotLeader // the log is being cut again and again: a reader had better look for the leader
 	}
 }
 
@@ -99,7 +104,7 @@ func (r *Replica) ReadFollower(f FollowerFetch) ReadResult { return r.readFollow
 func (r *Replica) Reread(f FollowerFetch) ReadResult { return r.readFollower(f, false) }
 
 func (r *Replica) readFollower(f FollowerFetch, record bool) ReadResult {
-	r.mu.Lock()
+	r.lock()
 	res := r.resultLocked()
 	if res.Err = r.followerErrorLocked(f); res.Err != nil {
 		r.mu.Unlock()
@@ -160,7 +165,7 @@ func (r *Replica) followerErrorLocked(f FollowerFetch) error {
 
 // LatestVisible is the offset ListOffsets "latest" answers for the reader; ErrOffsetNotAvailable while a new leader's high watermark is below the start of its epoch; ErrNotLeader, epoch errors.
 func (r *Replica) LatestVisible(as Reader, currentLeaderEpoch int32) (int64, error) {
-	r.mu.Lock()
+	r.lock()
 	defer r.mu.Unlock()
 	if err := r.epochErrorLocked(currentLeaderEpoch, true); err != nil {
 		return -1, err
@@ -173,7 +178,7 @@ func (r *Replica) LatestVisible(as Reader, currentLeaderEpoch int32) (int64, err
 
 // CheckLeader returns nil if this replica leads with the given epoch (-1: any), else ErrNotLeader, ErrFencedEpoch or ErrUnknownEpoch; ErrClosed; *log.StorageError when it is offline.
 func (r *Replica) CheckLeader(currentLeaderEpoch int32) error {
-	r.mu.Lock()
+	r.lock()
 	defer r.mu.Unlock()
 	return r.epochErrorLocked(currentLeaderEpoch, true)
 }

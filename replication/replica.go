@@ -26,8 +26,11 @@ type Replica struct {
 	// spare is the effects memory not in use: taken by beginLocked, given back by perform.
 	spare atomic.Pointer[effects]
 
+	// mu is taken with lock, never with mu.Lock: while it is alone (see aloneLocked) everybody else waits without holding anything.
 	mu struct {
 		sync.Mutex
+		alone    bool
+		free     sync.Cond // on mu: alone has ended
 		closed   bool
 		machine  *machine.Machine
 		settings Settings
@@ -50,6 +53,7 @@ func New(c Config) (*Replica, error) {
 	if r.logger == nil {
 		r.logger = slog.New(slog.DiscardHandler)
 	}
+	r.mu.free.L = &r.mu.Mutex
 	r.mu.settings = c.Settings
 	r.mu.machine = machine.New(c.NodeID, c.Settings.machine(), c.Eligible)
 	r.mu.seen = c.Log.Offsets()
@@ -62,7 +66,7 @@ func New(c Config) (*Replica, error) {
 // An epoch must be led by one life of a replica only: a leader that comes back from a crash may lack a tail that followers have, and the epoch alone would not tell its new records from those.
 // The controller raises the leader epoch when a leader's broker registers again.
 func (r *Replica) Apply(s State, now time.Time) (Role, error) {
-	r.mu.Lock()
+	r.lock()
 	if r.mu.closed {
 		r.mu.Unlock()
 		return Idle, ErrClosed
@@ -71,8 +75,8 @@ func (r *Replica) Apply(s State, now time.Time) (Role, error) {
 	o := r.log.Offsets()
 	r.mu.machine.Apply(machine.State(s), machine.Positions{LogEnd: o.LogEndOffset, SyncedEnd: o.SyncedEndOffset, HighWatermark: o.HighWatermark}, now, &fx.Effects)
 	if fx.StartEpoch {
-		// Under the lock: nothing may be served before the epoch's start is on disk.
-		if err := r.log.StartEpoch(s.LeaderEpoch); err != nil {
+		// Nothing may be served before the epoch's start is on disk.
+		if err := r.aloneLocked(func() error { return r.log.StartEpoch(s.LeaderEpoch) }); err != nil {
 			r.failLocked(err, fx)
 		} else if r.mu.settings.synced() && o.SyncedEndOffset < o.LogEndOffset {
 			fx.sync = true
@@ -86,7 +90,7 @@ func (r *Replica) Apply(s State, now time.Time) (Role, error) {
 // SetSettings takes changed configs.
 func (r *Replica) SetSettings(s Settings) {
 	s = s.withDefaults()
-	r.mu.Lock()
+	r.lock()
 	if r.mu.closed {
 		r.mu.Unlock()
 		return
@@ -100,7 +104,7 @@ func (r *Replica) SetSettings(s Settings) {
 
 // Tick lets the replica look at the clock: ISR shrink, retries of proposals, and whom the high watermark waits for. The owner calls it every LagTime/2 or more often, and when a broker was fenced.
 func (r *Replica) Tick(now time.Time) {
-	r.mu.Lock()
+	r.lock()
 	if r.mu.closed {
 		r.mu.Unlock()
 		return
@@ -115,7 +119,7 @@ func (r *Replica) Log() *log.Log { return r.log }
 
 // Close fails what waits with ErrNotLeader and stops. It waits for effects under way, hence must not be called from a callback. It does not close the log. Idempotent.
 func (r *Replica) Close() error {
-	r.mu.Lock()
+	r.lock()
 	if !r.mu.closed {
 		fx := r.beginLocked()
 		r.mu.machine.Stop(&fx.Effects)
@@ -132,6 +136,26 @@ func (r *Replica) Close() error {
 	return nil
 }
 
+// lock takes the replica's mutex.
+func (r *Replica) lock() {
+	r.mu.Lock()
+	for r.mu.alone {
+		r.mu.free.Wait()
+	}
+}
+
+// aloneLocked runs f, which waits for syncs (its own, and one under way), without the mutex, but with the replica to itself: nothing else happens to it meanwhile. A mutex held for that long would
+// stop virtual time: whoever waits for a mutex does not count as blocked in a synctest bubble, and a slow disk sleeps.
+func (r *Replica) aloneLocked(f func() error) error {
+	r.mu.alone = true
+	r.mu.Unlock()
+	err := f()
+	r.mu.Lock()
+	r.mu.alone = false
+	r.mu.free.Broadcast()
+	return err
+}
+
 // failLocked takes the replica offline after a disk error. The log refuses appends from now on; the node reports the directory and gives its leaderships up.
 func (r *Replica) failLocked(err error, fx *effects) {
 	if r.mu.err != nil {
@@ -145,7 +169,7 @@ func (r *Replica) failLocked(err error, fx *effects) {
 
 // storageFailed is failLocked for callers without the lock.
 func (r *Replica) storageFailed(err error) {
-	r.mu.Lock()
+	r.lock()
 	if r.mu.closed {
 		r.mu.Unlock()
 		return

@@ -35,7 +35,7 @@ type Progress struct {
 
 // Status returns a snapshot that shares no memory with the replica.
 func (r *Replica) Status() Status {
-	r.mu.Lock()
+	r.lock()
 	defer r.mu.Unlock()
 	m := r.mu.machine
 	s := m.State()

@@ -8,7 +8,7 @@ type syncTarget struct{ r *Replica }
 // Sync makes the log durable, without the lock, and tells the machine how far it got.
 func (t syncTarget) Sync() {
 	r := t.r
-	r.mu.Lock()
+	r.lock()
 	r.mu.flushing = false // what is appended from now on is not covered
 	closed := r.mu.closed
 	r.mu.Unlock()
@@ -17,7 +17,7 @@ func (t syncTarget) Sync() {
 	}
 	_, err := r.log.Sync()
 
-	r.mu.Lock()
+	r.lock()
 	if r.mu.closed {
 		r.mu.Unlock()
 		return

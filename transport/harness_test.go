@@ -58,7 +58,11 @@ func (n *fakeNode) Serve(ctx context.Context, r *Request, reply func(Reply)) {
 		hook(ctx, r, reply)
 		return
 	}
-	reply(Reply{Message: n.answer(r), Release: func() { n.released.Add(1) }})
+	answer := Reply{Message: n.answer(r)}
+	if r.Message.Key() != keyApiVersions {
+		answer.Release = func() { n.released.Add(1) }
+	}
+	reply(answer)
 }
 
 func (n *fakeNode) answer(r *Request) kmsg.Response {

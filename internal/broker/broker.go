@@ -2,7 +2,16 @@ package broker
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
 	"log/slog"
+	"maps"
+	mathrand "math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/insynclog/insync/internal/commit"
@@ -10,6 +19,7 @@ import (
 	"github.com/insynclog/insync/log"
 	"github.com/insynclog/insync/replication"
 	"github.com/insynclog/insync/transport"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // Config sets up a Broker.
@@ -25,10 +35,10 @@ type Config struct {
 	Static     map[string]string // broker configs under Kafka's names, as the application set them
 	AutoCreate bool              // auto.create.topics.enable
 
-	HeartbeatInterval time.Duration // broker.heartbeat.interval.ms, 2 s
-	SessionTimeout    time.Duration // broker.session.timeout.ms, 9 s: without a controller for that long the broker stops serving (fault-model R12)
-	LagTime           time.Duration // replica.lag.time.max.ms, 30 s
-	FetchMaxWait      time.Duration // replica.fetch.wait.max.ms, 500 ms
+	HeartbeatInterval time.Duration // broker.heartbeat.interval.ms; 0 = 2 s
+	SessionTimeout    time.Duration // broker.session.timeout.ms; 0 = 9 s: without a controller for that long the broker stops serving (fault-model R12)
+	LagTime           time.Duration // replica.lag.time.max.ms; 0 = 30 s
+	FetchMaxWait      time.Duration // replica.fetch.wait.max.ms; 0 = 500 ms
 
 	Events Events
 	Logger *slog.Logger
@@ -38,44 +48,303 @@ type Config struct {
 type Events struct {
 	LeaderChanged func(topic string, partition, leader, epoch int32) // as this node applied it
 	Replica       replication.Events
-	Fenced        func()
+	Fenced        func() // the broker lost its controller and stopped serving, or the controller fenced it
 }
 
-// Broker is what one node answers: it owns the node's replicas, fetchers, fetch sessions and its life in the cluster. It implements transport.Handler.
-type Broker struct{ _ int }
+func (c Config) withDefaults() Config {
+	def := func(d *time.Duration, v time.Duration) {
+		if *d <= 0 {
+			*d = v
+		}
+	}
+	def(&c.HeartbeatInterval, 2*time.Second)
+	def(&c.SessionTimeout, 9*time.Second)
+	def(&c.LagTime, 30*time.Second)
+	def(&c.FetchMaxWait, 500*time.Millisecond)
+	return c
+}
+
+func (c Config) validate() error {
+	var errs []error
+	if c.NodeID < 0 {
+		errs = append(errs, fmt.Errorf("broker: node id %d is negative", c.NodeID))
+	}
+	if c.Directory == nil {
+		errs = append(errs, errors.New("broker: config without Directory"))
+	}
+	if c.Commit == nil {
+		errs = append(errs, errors.New("broker: config without Commit"))
+	}
+	if c.HeartbeatInterval >= c.SessionTimeout {
+		errs = append(errs, fmt.Errorf("broker: heartbeat interval %v is not below the session timeout %v", c.HeartbeatInterval, c.SessionTimeout))
+	}
+	return errors.Join(errs...)
+}
+
+// Broker is what one node answers: it owns the node's replicas, fetchers, fetch sessions and its life in the cluster. It implements transport.Handler and is safe for concurrent use.
+//
+// Goroutines, all awaited by Close: one that applies metadata, one that lives the broker's life (heartbeats and what is periodic); a fetcher per node that this one follows; and on demand, while there
+// is something to do, one each for ISR proposals, producer ids, auto-created topics and checkpoints.
+type Broker struct {
+	c        Config
+	logger   *slog.Logger
+	apis     map[int16]api
+	versions map[int16]transport.VersionRange
+	apiKeys  []kmsg.ApiVersionsResponseApiKey // what clients are told
+	peerKeys []kmsg.ApiVersionsResponseApiKey // what nodes are told
+	began    time.Time
+
+	peers  *transport.Client
+	ctl    atomic.Pointer[controller.Controller]
+	image  atomic.Pointer[controller.Image] // published before replicas follow it
+	ctx    context.Context                  // ends at Close
+	cancel context.CancelFunc
+
+	replicas   registry
+	applier    *applier
+	isr        *isrProposer
+	life       *lifecycle
+	ids        producerIDs
+	autoCreate autoCreator
+	raftOut    raftSender
+	sessions   sessionCache
+	parked     parkedFetches
+	buffers    buffers
+	fetchOps   sync.Pool
+	produceOps sync.Pool
+
+	changed    atomic.Bool // since the last checkpoint
+	diskFailed atomic.Bool // a disk error took a log down: the directory is one disk, and the controller moves everything elsewhere
+
+	mu struct {
+		sync.Mutex
+		started, closed bool
+		unsubscribe     func() // from the controller's deltas
+	}
+	wg sync.WaitGroup // grows only under mu and before closed
+}
 
 var _ transport.Handler = (*Broker)(nil)
 
-// New returns a broker that answers ApiVersions and raft messages only, until Start. No goroutine runs yet.
-func New(c Config) (*Broker, error) { panic("stub") }
-
-// Start joins the cluster: waits for an active controller, registers, opens the logs of the partitions assigned to this node (in parallel), unfences, and returns when requests are
-// served. ctx bounds the start only. ctl is used until Close.
-func (b *Broker) Start(ctx context.Context, ctl *controller.Controller) error { panic("stub") }
-
-// Versions and Serve implement transport.Handler.
-func (b *Broker) Versions() map[int16]transport.VersionRange { panic("stub") }
-func (b *Broker) Serve(ctx context.Context, r *transport.Request, reply func(transport.Reply)) {
-	panic("stub")
+// New returns a broker that answers ApiVersions and what nodes ask among themselves, until Start. No goroutine runs yet. Errors: all problems of the config at once.
+func New(c Config) (*Broker, error) {
+	c = c.withDefaults()
+	if err := c.validate(); err != nil {
+		return nil, err
+	}
+	b := &Broker{c: c, logger: c.Logger, began: time.Now()}
+	if b.logger == nil {
+		b.logger = slog.New(slog.DiscardHandler)
+	}
+	b.ctx, b.cancel = context.WithCancel(context.Background())
+	b.makeTable()
+	b.sessions.cache = newFetchSessions(defaultFetchSessions, newRand())
+	b.applier = newApplier(b)
+	b.isr = newISRProposer(b)
+	b.life = newLifecycle(b)
+	b.ids.b, b.autoCreate.b = b, b
+	var err error
+	b.peers, err = transport.NewClient(transport.ClientConfig{
+		Network: c.Network, Local: &transport.Local{NodeID: c.NodeID, Handler: b}, ClientID: fmt.Sprintf("broker-%d", c.NodeID), Logger: c.Logger,
+	})
+	if err != nil {
+		b.cancel()
+		return nil, err
+	}
+	for _, id := range slices.Sorted(maps.Keys(c.Voters)) {
+		if id != c.NodeID {
+			b.peers.SetNode(transport.Node{ID: id, Addr: c.Voters[id]})
+		}
+	}
+	return b, nil
 }
 
-// SendRaft queues raft messages for a peer; it never blocks. For controller.Config.Send.
-func (b *Broker) SendRaft(to int32, msgs [][]byte) { panic("stub") }
+// newRand is a source for what need not be repeatable: session ids.
+func newRand() *mathrand.Rand {
+	var seed [16]byte
+	_, _ = rand.Read(seed[:]) // never fails
+	return mathrand.New(mathrand.NewPCG(binary.LittleEndian.Uint64(seed[:]), binary.LittleEndian.Uint64(seed[8:])))
+}
+
+func (b *Broker) makeTable() {
+	b.apis = make(map[int16]api)
+	b.versions = make(map[int16]transport.VersionRange)
+	for _, a := range apis() {
+		b.apis[a.key] = a
+		b.versions[a.key] = transport.VersionRange{Min: a.min, Max: a.max}
+		k := kmsg.NewApiVersionsResponseApiKey()
+		k.ApiKey, k.MinVersion, k.MaxVersion = a.key, a.min, a.max
+		b.peerKeys = append(b.peerKeys, k)
+		if !a.internal {
+			b.apiKeys = append(b.apiKeys, k)
+		}
+	}
+}
+
+// Start joins the cluster: waits for an active controller, registers, opens the logs of the partitions assigned to this node (in parallel), unfences, and returns when requests are
+// served. ctx bounds the start only. ctl is used until Close. Errors: *log.IdentityError when the directory belongs to another cluster; what the controller refuses the registration with (*kerr.Error);
+// ctx's; ErrClosed.
+func (b *Broker) Start(ctx context.Context, ctl *controller.Controller) error {
+	b.mu.Lock()
+	if b.mu.closed || b.mu.started {
+		b.mu.Unlock()
+		return ErrClosed
+	}
+	b.mu.started = true
+	b.mu.Unlock()
+	b.ctl.Store(ctl)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(b.ctx, cancel)()
+	if err := b.join(ctx, ctl); err != nil {
+		if b.ctx.Err() != nil {
+			return ErrClosed
+		}
+		return err
+	}
+	return nil
+}
+
+// join is Start, step by step.
+func (b *Broker) join(ctx context.Context, ctl *controller.Controller) error {
+	if err := b.learnClusterID(ctx, ctl); err != nil {
+		return err
+	}
+	if err := b.life.register(ctx); err != nil {
+		return err
+	}
+	// Up to here metadata may tell of this node's earlier life, in which it leads partitions that it must not lead in this one.
+	img, err := ctl.WaitOffset(ctx, b.BrokerEpoch())
+	if err != nil {
+		return err
+	}
+	if err := b.setStraysAside(img); err != nil {
+		return err
+	}
+	b.image.Store(img)
+	unsubscribe := ctl.Subscribe(func(d controller.Delta) {
+		b.image.Store(d.New)
+		b.applier.add(d)
+	})
+	b.mu.Lock()
+	b.mu.unsubscribe = unsubscribe
+	closed := b.mu.closed
+	b.mu.Unlock()
+	if closed || !b.spawn(b.applier.run) {
+		unsubscribe()
+		return ErrClosed
+	}
+	if err := b.applier.wait(ctx, func(applied *controller.Image) bool { return applied.Offset >= img.Offset }); err != nil {
+		return err
+	}
+	b.ids.prefetch()
+	b.spawn(b.life.run)
+	return b.applier.wait(ctx, func(applied *controller.Image) bool {
+		_, ok := alive(applied, b.c.NodeID)
+		return ok && applied.Brokers[b.c.NodeID].Epoch == b.BrokerEpoch()
+	})
+}
+
+// spawn runs f on a goroutine that Close waits for; false after Close.
+func (b *Broker) spawn(f func()) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.mu.closed {
+		return false
+	}
+	b.wg.Go(f)
+	return true
+}
+
+// Versions implements transport.Handler.
+func (b *Broker) Versions() map[int16]transport.VersionRange { return b.versions }
+
+// Serve implements transport.Handler.
+func (b *Broker) Serve(ctx context.Context, r *transport.Request, reply func(transport.Reply)) {
+	a, ok := b.apis[r.Message.Key()]
+	if v := r.Message.GetVersion(); !ok || v < a.min || v > a.max || b.ctx.Err() != nil || !a.early && b.image.Load() == nil {
+		// Not ours, not yet, or no longer: Kafka has no answer for it but to hang up, upon which clients try another node.
+		reply(transport.Reply{Close: true})
+		return
+	}
+	a.serve(b, ctx, r, reply)
+}
 
 // HandOver leaves the cluster in order: a controlled shutdown that moves every leadership to another in-sync replica, until done or ctx ends.
-func (b *Broker) HandOver(ctx context.Context) error { panic("stub") }
+func (b *Broker) HandOver(ctx context.Context) error { return b.life.handOver(ctx) }
 
 // BrokerEpoch is the epoch of the present registration, -1 before it.
-func (b *Broker) BrokerEpoch() int64 { panic("stub") }
-
-// Replicas returns the status of all partitions on this node, by topic and partition.
-func (b *Broker) Replicas() []replication.Status { panic("stub") }
-
-// Replica finds one.
-func (b *Broker) Replica(topic string, partition int32) (*replication.Replica, bool) { panic("stub") }
+func (b *Broker) BrokerEpoch() int64 { return b.life.epoch.Load() }
 
 // Peers is the client that reaches the other nodes and, by function call, this one.
-func (b *Broker) Peers() *transport.Client { panic("stub") }
+func (b *Broker) Peers() *transport.Client { return b.peers }
 
-// Close stops fetchers, answers what waits, closes replicas (not the directory) and waits for all goroutines. It does not talk to other nodes.
-func (b *Broker) Close() error { panic("stub") }
+// Close stops fetchers, answers what waits, closes replicas (not the directory) and waits for all goroutines. It does not talk to other nodes. Idempotent.
+func (b *Broker) Close() error {
+	b.mu.Lock()
+	first := !b.mu.closed
+	b.mu.closed = true
+	unsubscribe := b.mu.unsubscribe
+	b.mu.Unlock()
+	b.cancel()
+	if !first {
+		b.wg.Wait()
+		return nil
+	}
+	if unsubscribe != nil {
+		unsubscribe()
+	}
+	b.parked.endAll()
+	err := b.peers.Close()
+	b.wg.Wait()
+	for _, f := range b.applier.fetchers {
+		f.Close()
+	}
+	b.closeSessions()
+	for _, p := range b.replicas.all() {
+		if p.replica != nil {
+			err = errors.Join(err, p.replica.Close())
+		}
+	}
+	return err
+}
+
+// noteChange notes that a checkpoint would say something new.
+func (b *Broker) noteChange() {
+	if !b.changed.Load() { // the line stays shared between cores
+		b.changed.Store(true)
+	}
+}
+
+// eligible is replication.Config.Eligible.
+func (b *Broker) eligible(id int32, epoch int64) bool {
+	n := b.metadataImage().Brokers[id]
+	return n != nil && !n.Fenced && !n.InControlledShutdown && (epoch < 0 || n.Epoch == epoch)
+}
+
+// brokerEpochOf is replication.Config.BrokerEpoch.
+func (b *Broker) brokerEpochOf(id int32) int64 {
+	if n := b.metadataImage().Brokers[id]; n != nil {
+		return n.Epoch
+	}
+	return -1
+}
+
+// replicaEvents adds the broker's own interest to the application's events.
+func (b *Broker) replicaEvents() replication.Events {
+	ev := b.c.Events.Replica
+	ev.Offline = b.offline
+	return ev
+}
+
+// offline takes the news that a replica's disk failed.
+func (b *Broker) offline(topic string, partition int32, err error) {
+	if is[*log.StorageError](err) {
+		b.diskFailed.Store(true)
+	}
+	b.logger.Error("partition is offline on this node", "topic", topic, "partition", partition, "error", err)
+	b.life.kick()
+	if f := b.c.Events.Replica.Offline; f != nil {
+		f(topic, partition, err)
+	}
+}

@@ -1,0 +1,77 @@
+package broker
+
+import (
+	"context"
+
+	"github.com/insynclog/insync/transport"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// API keys that the protocol library gives numbers only.
+const (
+	keyProduce                 int16 = 0
+	keyFetch                   int16 = 1
+	keyListOffsets             int16 = 2
+	keyMetadata                int16 = 3
+	keyApiVersions             int16 = 18
+	keyCreateTopics            int16 = 19
+	keyDeleteTopics            int16 = 20
+	keyInitProducerID          int16 = 22
+	keyOffsetForLeaderEpoch    int16 = 23
+	keyDescribeConfigs         int16 = 32
+	keyCreatePartitions        int16 = 37
+	keyIncrementalAlterConfigs int16 = 44
+	keyAlterPartition          int16 = 56
+	keyDescribeCluster         int16 = 60
+	keyBrokerRegistration      int16 = 62
+	keyBrokerHeartbeat         int16 = 63
+	keyAllocateProducerIDs     int16 = 67
+)
+
+// handler answers one request; see transport.Handler.
+type handler func(b *Broker, ctx context.Context, r *transport.Request, reply func(transport.Reply))
+
+// api is one row of the table of what is served.
+type api struct {
+	key      int16
+	min, max int16
+	serve    handler
+	early    bool // answered before the node has joined the cluster
+	internal bool // between nodes: not shown to clients
+}
+
+// apis is the one table of what is served; ApiVersions and Versions are made from it. The ranges are Kafka 4.2's, see docs/kafka-compat.md.
+//
+// Group and transaction APIs, FindCoordinator included, are not in it: a client that needs a coordinator then fails at once with "not supported" instead of retrying COORDINATOR_NOT_AVAILABLE for ever.
+func apis() []api {
+	return []api{
+		{keyProduce, 0, 13, (*Broker).produce, false, false}, // 0 to 2 are advertised but refused: see api_00_produce.go
+		{keyFetch, 4, 18, (*Broker).fetch, false, false},
+		{keyListOffsets, 1, 11, (*Broker).listOffsets, false, false},
+		{keyMetadata, 0, 13, (*Broker).metadata, false, false},
+		{keyApiVersions, 0, 4, (*Broker).apiVersions, true, false},
+		{keyCreateTopics, 2, 7, (*Broker).createTopics, false, false},
+		{keyDeleteTopics, 1, 6, (*Broker).deleteTopics, false, false},
+		{keyInitProducerID, 0, 5, (*Broker).initProducerID, false, false},
+		{keyOffsetForLeaderEpoch, 2, 4, (*Broker).offsetForLeaderEpoch, false, false},
+		{keyDescribeConfigs, 1, 4, (*Broker).describeConfigs, false, false},
+		{keyCreatePartitions, 0, 3, (*Broker).createPartitions, false, false},
+		{keyIncrementalAlterConfigs, 0, 1, (*Broker).incrementalAlterConfigs, false, false},
+		{keyDescribeCluster, 0, 2, (*Broker).describeCluster, false, false},
+
+		// between nodes
+		{keyAlterPartition, 2, 3, (*Broker).controllerRequest, true, true},
+		{keyBrokerRegistration, 0, 4, (*Broker).controllerRequest, true, true},
+		{keyBrokerHeartbeat, 0, 1, (*Broker).controllerRequest, true, true},
+		{keyAllocateProducerIDs, 0, 0, (*Broker).controllerRequest, true, true},
+		{KeyRaft, 0, 0, (*Broker).raft, true, true},
+	}
+}
+
+// NewRequest returns an empty request for a key that a Broker answers, nil for another. For transport.ServerConfig.NewRequest.
+func NewRequest(key int16) kmsg.Request {
+	if key == KeyRaft {
+		return &RaftRequest{}
+	}
+	return kmsg.RequestForKey(key)
+}

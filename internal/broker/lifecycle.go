@@ -1,0 +1,341 @@
+package broker
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/insynclog/insync/internal/controller"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+const (
+	// retryMin and retryMax bound the pause between attempts to reach the controller.
+	retryMin = 20 * time.Millisecond
+	retryMax = 500 * time.Millisecond
+	// handOverInterval is how often a node that shuts down asks whether it may.
+	handOverInterval = 50 * time.Millisecond
+	// checkpointInterval is replica.high.watermark.checkpoint.interval.ms.
+	checkpointInterval = 5 * time.Second
+)
+
+// lifecycle is the broker's life in the cluster.
+//
+//	register ──▶ fenced ──(caught up, heartbeat)──▶ serving ──(HandOver)──▶ leaving ──(leads nothing)──▶ gone
+//	   ▲            ▲                                  │
+//	   │            └───────── fenced by controller ◄──┤
+//	   └── controller does not know the registration ──┘
+//
+// Its goroutine, run, is the only one of an idle node that wakes up: for heartbeats, and for the periodic work that is done beside them.
+type lifecycle struct {
+	b           *Broker
+	epoch       atomic.Int64  // broker epoch, -1 before registration
+	servedUntil atomic.Int64  // nanoseconds since b.began: the time of the last answered heartbeat's sending plus the session timeout (R12)
+	kicked      chan struct{} // holds one: heartbeat now
+
+	mu       sync.Mutex
+	leaving  bool          // HandOver was called
+	allowed  chan struct{} // closed when the controller lets the node go
+	released bool
+	fenced   bool // as the last event said
+
+	// of run
+	incarnation    [16]byte
+	lastCheckpoint time.Time
+	lastTick       time.Time
+	background     atomic.Bool // a checkpoint or tick is under way
+}
+
+func newLifecycle(b *Broker) *lifecycle {
+	l := &lifecycle{b: b, kicked: make(chan struct{}, 1), allowed: make(chan struct{}), fenced: true} // a new broker is
+	l.epoch.Store(-1)
+	_, _ = rand.Read(l.incarnation[:]) // never fails
+	return l
+}
+
+// kick has a heartbeat sent at once.
+func (l *lifecycle) kick() {
+	select {
+	case l.kicked <- struct{}{}:
+	default:
+	}
+}
+
+// learnClusterID waits until metadata names the cluster, and notes or compares the name.
+func (b *Broker) learnClusterID(ctx context.Context, ctl *controller.Controller) error {
+	found := make(chan string, 1)
+	cancel := ctl.Subscribe(func(d controller.Delta) {
+		if id := d.New.ClusterID; id != "" {
+			select {
+			case found <- id:
+			default:
+			}
+		}
+	})
+	defer cancel()
+	select {
+	case id := <-found:
+		return b.c.Directory.SetClusterID(id)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// register registers with the active controller, until it succeeds, is refused for good, or ctx ends. A live registration of the same id (the session of this node's earlier life, perhaps) is waited for.
+func (l *lifecycle) register(ctx context.Context) error {
+	b := l.b
+	for pause := retryMin; ; pause = min(2*pause, retryMax) {
+		sent := time.Now()
+		resp, err := b.ask(ctx, l.registration())
+		if err == nil {
+			r := resp.(*kmsg.BrokerRegistrationResponse)
+			switch err = kerr.ErrorForCode(r.ErrorCode); {
+			case err == nil:
+				l.epoch.Store(r.BrokerEpoch)
+				l.extend(sent)
+				b.logger.Info("broker registered", "node", b.c.NodeID, "epoch", r.BrokerEpoch)
+				return nil
+			case errors.Is(err, kerr.DuplicateBrokerRegistration), kerr.IsRetriable(err):
+			default:
+				return err
+			}
+		}
+		b.logger.Debug("registration is retried", "node", b.c.NodeID, "error", err)
+		if !sleep(ctx, pause) {
+			return errors.Join(ctx.Err(), err)
+		}
+	}
+}
+
+func (l *lifecycle) registration() *kmsg.BrokerRegistrationRequest {
+	c := &l.b.c
+	req := kmsg.NewPtrBrokerRegistrationRequest()
+	req.BrokerID, req.ClusterID, req.IncarnationID = c.NodeID, c.Directory.ClusterID(), l.incarnation
+	req.Rack = optional(c.Rack)
+	if c.Addr != "" {
+		li := kmsg.NewBrokerRegistrationRequestListener()
+		host, port := hostPort(c.Addr)
+		li.Name, li.Host, li.Port = "PLAINTEXT", host, uint16(port)
+		req.Listeners = append(req.Listeners, li)
+	}
+	id := c.Directory.ID()
+	req.LogDirs = [][16]byte{id}
+	req.PreviousBrokerEpoch = -1
+	if clean, epoch := c.Directory.Clean(); clean {
+		req.PreviousBrokerEpoch = epoch
+	}
+	if l.epoch.Load() >= 0 {
+		req.PreviousBrokerEpoch = l.epoch.Load() // registered before by this very process, which lost nothing
+	}
+	return req
+}
+
+// run sends heartbeats until the broker closes, and does what is periodic.
+func (l *lifecycle) run() {
+	b := l.b
+	l.lastCheckpoint, l.lastTick = time.Now(), time.Now()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	next, pause := time.Now(), retryMin
+	for {
+		select {
+		case <-timer.C:
+		case <-l.kicked:
+			next = time.Now()
+		case <-b.ctx.Done():
+			return
+		}
+		if now := time.Now(); !now.Before(next) {
+			if err := l.heartbeat(); err != nil {
+				if b.ctx.Err() != nil {
+					return
+				}
+				b.logger.Debug("heartbeat failed", "node", b.c.NodeID, "error", err)
+				next = time.Now().Add(pause)
+				pause = min(2*pause, retryMax, b.c.HeartbeatInterval)
+			} else {
+				next, pause = now.Add(l.interval()), retryMin
+			}
+			l.watchFence()
+		}
+		due := l.periodic(time.Now())
+		if next.Before(due) {
+			due = next
+		}
+		timer.Reset(max(0, time.Until(due)))
+	}
+}
+
+// interval is the time to the next heartbeat.
+func (l *lifecycle) interval() time.Duration {
+	l.mu.Lock()
+	leaving := l.leaving && !l.released
+	l.mu.Unlock()
+	me, ok := alive(l.b.metadataImage(), l.b.c.NodeID)
+	if leaving || !ok || me.Epoch != l.epoch.Load() {
+		return min(handOverInterval, l.b.c.HeartbeatInterval)
+	}
+	return l.b.c.HeartbeatInterval
+}
+
+// heartbeat tells the controller that the broker lives and what it wants.
+func (l *lifecycle) heartbeat() error {
+	b := l.b
+	l.b.applier.mu.Lock()
+	offset := l.b.applier.applied.Offset
+	l.b.applier.mu.Unlock()
+	l.mu.Lock()
+	leaving := l.leaving
+	l.mu.Unlock()
+	req := kmsg.NewPtrBrokerHeartbeatRequest()
+	req.BrokerID, req.BrokerEpoch, req.CurrentMetadataOffset, req.WantShutdown = b.c.NodeID, l.epoch.Load(), offset, leaving
+	if b.diskFailed.Load() {
+		req.OfflineLogDirs = [][16]byte{b.c.Directory.ID()}
+	}
+	// One that is not answered in time is repeated: the connection may be dead without a word.
+	ctx, cancel := context.WithTimeout(b.ctx, max(b.c.SessionTimeout/3, 10*time.Millisecond))
+	defer cancel()
+	sent := time.Now()
+	resp, err := b.askOnce(ctx, req)
+	if err != nil {
+		return err
+	}
+	r := resp.(*kmsg.BrokerHeartbeatResponse)
+	switch err := kerr.ErrorForCode(r.ErrorCode); {
+	case errors.Is(err, kerr.StaleBrokerEpoch), errors.Is(err, kerr.BrokerIDNotRegistered):
+		b.logger.Warn("the controller does not know this registration", "node", b.c.NodeID, "epoch", req.BrokerEpoch, "error", err)
+		return l.register(ctx)
+	case err != nil:
+		return err
+	}
+	l.extend(sent)
+	if leaving && r.ShouldShutdown {
+		l.release()
+	}
+	return nil
+}
+
+// extend notes that the controller answered what was sent at a time.
+func (l *lifecycle) extend(sent time.Time) {
+	l.servedUntil.Store(int64(sent.Sub(l.b.began) + l.b.c.SessionTimeout))
+}
+
+// selfFenced tells whether the broker has been without a controller for a session timeout (R12). It compares clocks instead of waiting for a timer, so that it also holds for a process that was
+// stopped for a while and goes on. A cluster of one node has nobody else who could lead.
+func (b *Broker) selfFenced(now time.Time) bool {
+	return len(b.c.Voters) > 1 && int64(now.Sub(b.began)) > b.life.servedUntil.Load()
+}
+
+// watchFence tells of being fenced, once each time.
+func (l *lifecycle) watchFence() {
+	me := l.b.metadataImage().Brokers[l.b.c.NodeID]
+	fenced := l.b.selfFenced(time.Now()) || me != nil && me.Epoch == l.epoch.Load() && me.Fenced
+	l.mu.Lock()
+	was := l.fenced
+	l.fenced = fenced
+	leaving := l.leaving
+	l.mu.Unlock()
+	if fenced && !was && !leaving {
+		l.b.logger.Warn("broker is fenced", "node", l.b.c.NodeID, "self", l.b.selfFenced(time.Now()))
+		if f := l.b.c.Events.Fenced; f != nil {
+			f()
+		}
+	}
+}
+
+func (l *lifecycle) release() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.released {
+		l.released = true
+		close(l.allowed)
+	}
+}
+
+// handOver is HandOver.
+func (l *lifecycle) handOver(ctx context.Context) error {
+	if l.epoch.Load() < 0 {
+		return ErrNotStarted
+	}
+	l.mu.Lock()
+	l.leaving = true
+	l.mu.Unlock()
+	l.kick()
+	select {
+	case <-l.allowed:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-l.b.ctx.Done():
+		return ErrClosed
+	}
+}
+
+// periodic starts what is due besides heartbeats, and returns when something is due next.
+func (l *lifecycle) periodic(now time.Time) time.Time {
+	tick := l.lastTick.Add(l.b.c.LagTime / 2)
+	if !now.Before(tick) {
+		if l.inBackground(func() { l.b.tickLeaders(now) }) {
+			l.lastTick = now
+		}
+		tick = now.Add(l.b.c.LagTime / 2)
+	}
+	if !l.b.changed.Load() {
+		return tick
+	}
+	checkpoint := l.lastCheckpoint.Add(checkpointInterval)
+	if !now.Before(checkpoint) {
+		if l.inBackground(l.b.checkpoint) {
+			l.lastCheckpoint = now
+		}
+		checkpoint = now.Add(checkpointInterval)
+	}
+	if checkpoint.Before(tick) {
+		return checkpoint
+	}
+	return tick
+}
+
+// inBackground runs what touches disks and replicas beside the heartbeats, one at a time: a disk that hangs must not look like a node that is dead, nor be waited for by many.
+func (l *lifecycle) inBackground(f func()) bool {
+	if !l.background.CompareAndSwap(false, true) {
+		return false
+	}
+	return l.b.spawn(func() {
+		defer l.background.Store(false)
+		f()
+	})
+}
+
+// tickLeaders lets the leaders look at the clock.
+func (b *Broker) tickLeaders(now time.Time) {
+	for _, p := range b.replicas.all() {
+		if p.replica != nil {
+			p.replica.Tick(now)
+		}
+	}
+}
+
+func (b *Broker) checkpoint() {
+	b.changed.Store(false)
+	if err := b.c.Directory.Checkpoint(); err != nil {
+		b.changed.Store(true)
+		b.logger.Error("cannot write checkpoints", "error", err)
+	}
+}
+
+// sleep waits; false if ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

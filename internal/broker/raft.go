@@ -1,0 +1,168 @@
+package broker
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"sync"
+
+	"github.com/insynclog/insync/transport"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// KeyRaft is the private API key under which nodes send each other the messages of the metadata quorum.
+const KeyRaft int16 = 32100
+
+// Raft messages (32100), version 0, between nodes only. Body of the request:
+//
+//	int32 count, then count × (int32 length, length bytes)
+//
+// The response has no body: it only tells that the messages arrived. Nothing is lost by losing one, raft repeats itself.
+
+// RaftRequest carries encoded raft messages to a peer.
+type RaftRequest struct {
+	Messages [][]byte
+}
+
+// RaftResponse answers a RaftRequest.
+type RaftResponse struct{}
+
+var (
+	_ kmsg.Request  = (*RaftRequest)(nil)
+	_ kmsg.Response = (*RaftResponse)(nil)
+)
+
+var errMalformedRaft = errors.New("broker: malformed raft request")
+
+// Key and the methods after it implement kmsg.Request.
+func (*RaftRequest) Key() int16                  { return KeyRaft }
+func (*RaftRequest) MaxVersion() int16           { return 0 } // MaxVersion is 0.
+func (*RaftRequest) SetVersion(int16)            {}           // SetVersion does nothing.
+func (*RaftRequest) GetVersion() int16           { return 0 } // GetVersion is 0.
+func (*RaftRequest) IsFlexible() bool            { return false }
+func (*RaftRequest) ResponseKind() kmsg.Response { return &RaftResponse{} } // ResponseKind is a *RaftResponse.
+
+// AppendTo appends the encoded request.
+func (r *RaftRequest) AppendTo(dst []byte) []byte {
+	dst = binary.BigEndian.AppendUint32(dst, uint32(len(r.Messages)))
+	for _, m := range r.Messages {
+		dst = binary.BigEndian.AppendUint32(dst, uint32(len(m)))
+		dst = append(dst, m...)
+	}
+	return dst
+}
+
+// ReadFrom decodes a request. The messages share src's memory.
+func (r *RaftRequest) ReadFrom(src []byte) error {
+	if len(src) < 4 {
+		return errMalformedRaft
+	}
+	count := binary.BigEndian.Uint32(src)
+	src = src[4:]
+	if uint64(count) > uint64(len(src))/4 { // a message takes four bytes at least
+		return errMalformedRaft
+	}
+	r.Messages = make([][]byte, 0, count)
+	for range count {
+		if len(src) < 4 {
+			return errMalformedRaft
+		}
+		n := binary.BigEndian.Uint32(src)
+		src = src[4:]
+		if uint64(n) > uint64(len(src)) {
+			return errMalformedRaft
+		}
+		r.Messages = append(r.Messages, src[:n:n])
+		src = src[n:]
+	}
+	if len(src) != 0 {
+		return errMalformedRaft
+	}
+	return nil
+}
+
+// Key and the methods after it implement kmsg.Response.
+func (*RaftResponse) Key() int16                 { return KeyRaft }
+func (*RaftResponse) MaxVersion() int16          { return 0 } // MaxVersion is 0.
+func (*RaftResponse) SetVersion(int16)           {}           // SetVersion does nothing.
+func (*RaftResponse) GetVersion() int16          { return 0 } // GetVersion is 0.
+func (*RaftResponse) IsFlexible() bool           { return false }
+func (*RaftResponse) AppendTo(dst []byte) []byte { return dst } // AppendTo appends nothing.
+
+// RequestKind returns a *RaftRequest.
+func (*RaftResponse) RequestKind() kmsg.Request { return &RaftRequest{} }
+
+// ReadFrom accepts an empty body only.
+func (*RaftResponse) ReadFrom(src []byte) error {
+	if len(src) != 0 {
+		return errMalformedRaft
+	}
+	return nil
+}
+
+// raft hands messages of a peer to the quorum.
+func (b *Broker) raft(_ context.Context, r *transport.Request, reply func(transport.Reply)) {
+	if ctl := b.ctl.Load(); ctl != nil {
+		ctl.Step(r.Message.(*RaftRequest).Messages)
+	}
+	reply(transport.Reply{Message: &RaftResponse{}})
+}
+
+// Bounds of what is on its way to one peer; what exceeds them is dropped.
+const (
+	maxRaftRequests = 64
+	maxRaftBytes    = 16 << 20
+)
+
+// raftSender sends raft messages over the peers' private connections. It has no goroutine: the transport's queue is the queue, and this bounds it.
+type raftSender struct {
+	mu    sync.Mutex
+	peers map[int32]*raftPeer
+}
+
+type raftPeer struct{ requests, bytes int }
+
+// take makes room for n bytes on the way to a peer.
+func (s *raftSender) take(to int32, n int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.peers[to]
+	if p == nil {
+		if s.peers == nil {
+			s.peers = make(map[int32]*raftPeer)
+		}
+		p = &raftPeer{}
+		s.peers[to] = p
+	}
+	if p.requests >= maxRaftRequests || (p.bytes > 0 && p.bytes+n > maxRaftBytes) {
+		return false
+	}
+	p.requests++
+	p.bytes += n
+	return true
+}
+
+func (s *raftSender) give(to int32, n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.peers[to]
+	p.requests--
+	p.bytes -= n
+}
+
+// SendRaft queues raft messages for a peer; it never blocks. What exceeds the bounds, and what a broken connection loses, is dropped. For controller.Config.Send.
+func (b *Broker) SendRaft(to int32, msgs [][]byte) {
+	n := 0
+	for _, m := range msgs {
+		n += len(m)
+	}
+	if n == 0 || to == b.c.NodeID || !b.raftOut.take(to, n) {
+		return
+	}
+	b.peers.Send(b.ctx, to, &RaftRequest{Messages: msgs}, func(r transport.Response, _ error) {
+		b.raftOut.give(to, n)
+		if r.Release != nil {
+			r.Release()
+		}
+	})
+}

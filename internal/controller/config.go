@@ -1,0 +1,128 @@
+package controller
+
+import (
+	"fmt"
+	"log/slog"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/insynclog/insync/internal/configs"
+	"github.com/insynclog/insync/internal/controller/machine"
+	"github.com/insynclog/insync/internal/vfs"
+	"github.com/insynclog/insync/log"
+)
+
+// Config sets up a Controller. Durations of zero are the defaults named.
+type Config struct {
+	NodeID    int32
+	ClusterID string  // "" = made up by the first controller of a new cluster; otherwise must match
+	Voters    []int32 // all members of the quorum, this node among them, the same list on every node
+
+	FS          vfs.FS
+	Dir         string      // the directory of the metadata log, "…/__cluster_metadata-0"; nobody else opens it
+	DirectoryID log.TopicID // identity of the disk the node lives on
+
+	// Send hands raft messages to a peer. It must not block: what cannot be sent is dropped, raft repeats it. Each element is one encoded message; the slice and its elements are not kept by the controller.
+	Send func(to int32, msgs [][]byte)
+
+	Tick               time.Duration // 100 ms
+	ElectionTicks      int           // 10 (Kafka: controller.quorum.election.timeout.ms)
+	HeartbeatTicks     int           // 2
+	SessionTimeout     time.Duration // broker.session.timeout.ms, 9 s
+	SnapshotBytes      int64         // metadata.log.max.record.bytes.between.snapshots, 20 MiB
+	DefaultPartitions  int32         // num.partitions, 1
+	DefaultReplication int16         // default.replication.factor; 0 = min(3, registered brokers)
+	PreferredInterval  time.Duration // leader.imbalance.check.interval.seconds, 300 s
+
+	// Static are the broker configs that the nodes were started with, the same on every node (min.insync.replicas, unclean.leader.election.enable, delete.topic.enable,
+	// auto.leader.rebalance.enable count here).
+	Static map[string]string
+
+	Rand   *rand.Rand // placement, uuids; nil = seeded by the system. Used by the controller's goroutine alone.
+	Logger *slog.Logger
+}
+
+func setDefault[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}
+
+func (c Config) withDefaults() Config {
+	setDefault(&c.FS, vfs.OS())
+	setDefault(&c.Tick, 100*time.Millisecond)
+	setDefault(&c.ElectionTicks, 10)
+	setDefault(&c.HeartbeatTicks, 2)
+	setDefault(&c.SessionTimeout, 9*time.Second)
+	setDefault(&c.SnapshotBytes, 20<<20)
+	setDefault(&c.DefaultPartitions, 1)
+	setDefault(&c.PreferredInterval, 300*time.Second)
+	setDefault(&c.Logger, slog.New(slog.DiscardHandler))
+	if c.Rand == nil {
+		c.Rand = rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
+	}
+	if c.Send == nil {
+		c.Send = func(int32, [][]byte) {}
+	}
+	c.Voters = slices.Sorted(slices.Values(c.Voters))
+	return c
+}
+
+func (c Config) validate() error {
+	var problems []string
+	add := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
+	if c.NodeID < 0 {
+		add("node id %d is negative", c.NodeID)
+	}
+	if !slices.Contains(c.Voters, c.NodeID) {
+		add("node %d is not among the voters %v", c.NodeID, c.Voters)
+	}
+	for i, id := range c.Voters {
+		if id < 0 {
+			add("voter id %d is negative", id)
+		}
+		if i > 0 && c.Voters[i-1] == id {
+			add("voter %d is named twice", id)
+		}
+	}
+	if c.Dir == "" {
+		add("no directory")
+	}
+	if c.Tick < 0 || c.SessionTimeout < 0 || c.PreferredInterval < 0 || c.SnapshotBytes < 0 {
+		add("a duration or size is negative")
+	}
+	if c.HeartbeatTicks < 1 || c.ElectionTicks <= c.HeartbeatTicks {
+		add("%d election ticks must be more than %d heartbeat ticks, and those at least 1", c.ElectionTicks, c.HeartbeatTicks)
+	}
+	if c.DefaultPartitions < 1 || c.DefaultReplication < 0 {
+		add("default partitions %d and replication factor %d must be positive", c.DefaultPartitions, c.DefaultReplication)
+	}
+	if err := configs.ValidateStatic(c.Static); err != nil {
+		add("%s", err)
+	}
+	if problems != nil {
+		return &ConfigError{Problems: problems}
+	}
+	return nil
+}
+
+func (c Config) machine() machine.Config {
+	return machine.Config{
+		ClusterID: c.ClusterID, SessionTimeout: c.SessionTimeout, DefaultPartitions: c.DefaultPartitions, DefaultReplication: c.DefaultReplication,
+		PreferredInterval: c.PreferredInterval, Static: c.Static, Rand: c.Rand,
+	}
+}
+
+// raftID is a node's id in raft, where 0 means nobody.
+func raftID(node int32) uint64 { return uint64(node) + 1 }
+
+// nodeID is the reverse of raftID; 0 gives -1, nobody.
+func nodeID(raft uint64) int32 {
+	if raft > math.MaxInt32 {
+		return -1
+	}
+	return int32(raft) - 1
+}

@@ -1,0 +1,481 @@
+package controller
+
+import (
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"time"
+
+	"github.com/insynclog/insync/internal/controller/machine"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"go.etcd.io/raft/v3"
+	pb "go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
+)
+
+// driver is the state of the controller's one goroutine. A round takes what arrived, lets time pass, judges requests, and then does what raft is ready for:
+//
+//	intake ──> clock ──> judge ──> ready: send entries │ sync │ send votes and acknowledgements │ apply │ answer
+//	   ^                                  (leader only) │      │
+//	   └── wake or timer <─────────────────────────────────────────────────────────────────────────┘
+type driver struct {
+	c     *Controller
+	id    uint64
+	store *storage
+	node  *raft.RawNode
+	log   *slog.Logger
+
+	subscribers []*subscriber
+	calls       []*call // taken, not judged
+
+	term    uint64
+	leading bool
+	// activateAt is the last entry from before this node's term. An image with it applied holds every committed entry, and nobody else can commit one in this term.
+	activateAt uint64
+	lastIndex  uint64           // of the raft log while leading, what is not stored yet included
+	machine    *machine.Machine // not nil while active
+	flight     *flight
+
+	ticks    time.Time // when the next raft tick is due; zero in a quorum of one
+	eager    eager
+	planned  time.Time // when the timer was to wake the goroutine
+	outgoing map[uint64][][]byte
+}
+
+// flight is the entry of ours that is not committed yet, and who waits for it.
+type flight struct {
+	index, term uint64
+	calls       []*call
+	answers     []kmsg.Response
+}
+
+// eager is the campaigning of a voter that has never known a leader.
+type eager struct {
+	over      bool
+	at        time.Time
+	delay     time.Duration
+	candidate time.Duration // how long a real vote, not a pre-vote, is given
+}
+
+const (
+	eagerFirst = 5 * time.Millisecond  // between the first two attempts
+	eagerRank  = 40 * time.Millisecond // how much later each voter begins than the one with the next lower id
+	eagerMax   = 50 * time.Millisecond
+	eagerVote  = 100 * time.Millisecond // given to a real vote at first; it needs syncs at the peers
+)
+
+func newDriver(c *Controller, s *storage) (*driver, error) {
+	d := &driver{c: c, id: raftID(c.c.NodeID), store: s, log: c.c.Logger, outgoing: map[uint64][][]byte{}}
+	s.image = c.image.Load
+	var err error
+	d.node, err = raft.NewRawNode(&raft.Config{
+		ID: d.id, ElectionTick: c.c.ElectionTicks, HeartbeatTick: c.c.HeartbeatTicks, Storage: s, Applied: uint64(c.image.Load().Offset + 1),
+		MaxSizePerMsg: 1 << 20, MaxCommittedSizePerReady: 64 << 20, MaxInflightMsgs: 64,
+		CheckQuorum: true, PreVote: true, DisableProposalForwarding: true, Logger: raftLogger{d.log},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("raft: %w", err)
+	}
+	d.term = s.hard.GetTerm()
+	now := time.Now()
+	if len(c.c.Voters) > 1 {
+		d.ticks = now.Add(c.c.Tick)
+		d.eager = eager{at: now, delay: eagerFirst, candidate: eagerVote}
+		for _, id := range c.c.Voters {
+			if id < c.c.NodeID {
+				d.eager.at = d.eager.at.Add(eagerRank)
+			}
+		}
+	}
+	d.planned = now.Add(c.c.SessionTimeout)
+	return d, nil
+}
+
+// first runs before Start returns: a quorum of one elects itself and, in a new cluster, founds it.
+func (d *driver) first() (err error) {
+	defer d.recover(&err)
+	if d.ticks.IsZero() {
+		if err := d.node.Campaign(); err != nil {
+			return fmt.Errorf("raft: %w", err)
+		}
+	}
+	return d.round()
+}
+
+// run is the goroutine. It ends by Close, or when the log fails or something proves that this node can no longer be right.
+func (d *driver) run() {
+	err := d.loop()
+	d.end(err)
+}
+
+func (d *driver) loop() (err error) {
+	defer d.recover(&err)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		if err := d.round(); err != nil {
+			return err
+		}
+		d.planned = d.deadline()
+		timer.Reset(time.Until(d.planned))
+		select {
+		case <-d.c.stop:
+			return nil
+		case <-d.c.wake:
+		case <-timer.C:
+		}
+	}
+}
+
+// recover turns a panic, of raft's or of a subscriber, into the end of this node's controller: the host lives.
+func (d *driver) recover(err *error) {
+	if r := recover(); r != nil {
+		*err = fmt.Errorf("controller: %v\n%s", r, debug.Stack())
+	}
+}
+
+// end answers everybody who still waits.
+func (d *driver) end(err error) {
+	c := d.c
+	c.mu.Lock()
+	c.mu.closed = true
+	waiting := append(d.calls, c.mu.calls...)
+	c.mu.calls, c.mu.inbox = nil, nil
+	c.mu.Unlock()
+	if err != nil {
+		c.err = err
+		close(c.done)
+	}
+	c.leader.Store(&leadership{node: -1, term: int64(d.term)})
+	close(c.gone)
+	c.changed()
+	for _, l := range waiting {
+		if l.state.CompareAndSwap(callQueued, callTaken) {
+			close(l.judged)
+		}
+		l.answer(nil, c.endError())
+	}
+	if d.flight != nil {
+		for _, l := range d.flight.calls {
+			l.answer(nil, c.endError())
+		}
+	}
+}
+
+// round works until nothing is left to do now.
+func (d *driver) round() error {
+	for {
+		d.intake()
+		now := time.Now()
+		d.clock(now)
+		d.role()
+		if err := d.judge(now); err != nil {
+			return err
+		}
+		if !d.node.HasReady() {
+			d.describe()
+			return nil
+		}
+		if err := d.ready(); err != nil {
+			return err
+		}
+	}
+}
+
+// intake takes what callers and peers have left.
+func (d *driver) intake() {
+	c := d.c
+	c.mu.Lock()
+	inbox, calls, joining, resign := c.mu.inbox, c.mu.calls, c.mu.joining, c.mu.resign
+	c.mu.inbox, c.mu.inboxBytes, c.mu.calls, c.mu.joining, c.mu.resign = nil, 0, nil, nil, false
+	c.mu.Unlock()
+	d.calls = append(d.calls, calls...)
+	for _, s := range joining {
+		d.subscribers = append(d.subscribers, s)
+		if img := c.image.Load(); !s.gone.Load() {
+			s.fn(machine.Diff(machine.Empty(), img))
+		}
+	}
+	for _, m := range inbox {
+		if !d.expected(m) {
+			continue
+		}
+		// The only error is that of a response from somebody who is no voter.
+		_ = d.node.Step(m)
+	}
+	if resign {
+		d.resign()
+	}
+}
+
+// expected tells whether a message can be for this node from another voter. Raft itself trusts what it is given.
+func (d *driver) expected(m *pb.Message) bool {
+	if m.GetTo() != d.id || m.GetFrom() == d.id {
+		return false
+	}
+	switch m.GetType() {
+	case pb.MsgApp, pb.MsgAppResp, pb.MsgVote, pb.MsgVoteResp, pb.MsgPreVote, pb.MsgPreVoteResp, pb.MsgSnap, pb.MsgHeartbeat, pb.MsgHeartbeatResp, pb.MsgTimeoutNow:
+	default:
+		return false
+	}
+	for _, v := range d.store.voters {
+		if v == m.GetFrom() {
+			return true
+		}
+	}
+	return false
+}
+
+// resign hands leadership to the voter that is furthest.
+func (d *driver) resign() {
+	if !d.leading {
+		return
+	}
+	var to, match uint64
+	d.node.WithProgress(func(id uint64, _ raft.ProgressType, p progress) {
+		if id != d.id && p.RecentActive && p.Match >= match {
+			to, match = id, p.Match
+		}
+	})
+	if to != 0 {
+		d.node.TransferLeader(to)
+	}
+}
+
+// clock lets time pass for raft.
+func (d *driver) clock(now time.Time) {
+	if d.machine != nil && now.Sub(d.planned) > d.c.c.SessionTimeout/2 {
+		// This process, not the brokers, was away: their heartbeats may be waiting in its queues.
+		d.machine.Refresh(now)
+	}
+	d.planned = now.Add(d.c.c.SessionTimeout)
+	if d.ticks.IsZero() {
+		return
+	}
+	if !now.Before(d.ticks) {
+		d.node.Tick()
+		d.ticks = now.Add(d.c.c.Tick)
+	}
+	if d.eager.over || now.Before(d.eager.at) {
+		return
+	}
+	// A repeated pre-vote costs nothing. A repeated vote would forget the votes that are on their way, so it is given ever more time.
+	_ = d.node.Campaign()
+	d.eager.at = now.Add(d.eager.delay)
+	d.eager.delay = min(2*d.eager.delay, eagerMax)
+}
+
+// deadline is when the goroutine has to do something by itself.
+func (d *driver) deadline() time.Time {
+	at := time.Now().Add(time.Hour)
+	earlier := func(t time.Time) {
+		if t.Before(at) {
+			at = t
+		}
+	}
+	if !d.ticks.IsZero() {
+		earlier(d.ticks)
+		if !d.eager.over {
+			earlier(d.eager.at)
+		}
+	}
+	if d.machine != nil && d.flight == nil {
+		earlier(d.machine.Deadline())
+	}
+	return at
+}
+
+// role follows raft's view of who leads.
+func (d *driver) role() {
+	st := d.node.BasicStatus()
+	switch {
+	case st.RaftState == raft.StateCandidate && !d.eager.over:
+		if d.term != st.GetTerm() {
+			d.eager.at = time.Now().Add(d.eager.candidate)
+			d.eager.candidate *= 2
+		}
+	case st.Lead != 0:
+		d.eager.over = true
+	}
+	leading := st.RaftState == raft.StateLeader
+	if d.leading && (!leading || st.GetTerm() != d.term) {
+		d.stepDown()
+	}
+	if leading && !d.leading {
+		// Nothing of the new term is stored yet: raft has only just put its empty entry behind what is.
+		d.leading, d.activateAt, d.lastIndex = true, d.store.last, d.store.last+1
+		d.log.Info("metadata quorum: this node leads", "term", st.GetTerm(), "offset", d.store.last)
+	}
+	d.term = st.GetTerm()
+	if l := d.c.leader.Load(); l.node != nodeID(st.Lead) || l.term != int64(d.term) {
+		d.c.leader.Store(&leadership{node: nodeID(st.Lead), term: int64(d.term)})
+		d.c.changed()
+	}
+	if d.leading && d.machine == nil && d.applied() >= d.activateAt {
+		d.machine = machine.New(d.c.c.machine(), d.c.image.Load(), time.Now())
+	}
+	if !d.leading && len(d.calls) > 0 {
+		d.refuse(d.calls)
+		d.calls = d.calls[:0]
+	}
+}
+
+func (d *driver) applied() uint64 { return uint64(d.c.image.Load().Offset + 1) }
+
+// stepDown ends this node's time as active controller. What is in flight may still be committed by another leader.
+func (d *driver) stepDown() {
+	d.log.Info("metadata quorum: this node leads no more", "term", d.term)
+	d.leading, d.machine = false, nil
+	if f := d.flight; f != nil {
+		d.flight = nil
+		for _, l := range f.calls {
+			l.answer(machine.Refuse(l.req, kerr.RequestTimedOut), nil)
+		}
+	}
+}
+
+// refuse answers calls that were not judged.
+func (d *driver) refuse(calls []*call) {
+	for _, l := range calls {
+		if l.state.CompareAndSwap(callQueued, callTaken) {
+			resp := machine.Refuse(l.req, kerr.NotController)
+			close(l.judged)
+			l.answer(resp, nil)
+		}
+	}
+}
+
+// judge lets the machine decide on what waits and on what is due, and proposes the records as one entry.
+func (d *driver) judge(now time.Time) error {
+	if d.machine == nil || d.flight != nil || d.node.BasicStatus().LeadTransferee != 0 {
+		return nil
+	}
+	due := !now.Before(d.machine.Deadline())
+	if len(d.calls) == 0 && !due && d.c.image.Load().ClusterID != "" {
+		return nil
+	}
+	b := d.machine.Begin(d.c.image.Load(), offsetOf(d.lastIndex+1), now)
+	b.Found()
+	if due {
+		b.Tick()
+	}
+	f := &flight{index: d.lastIndex + 1, term: d.term}
+	taken := 0
+	for _, l := range d.calls {
+		if b.Full() {
+			break
+		}
+		taken++
+		if !l.state.CompareAndSwap(callQueued, callTaken) {
+			continue // its caller has given up
+		}
+		resp, err := b.Handle(l.req)
+		if err != nil {
+			close(l.judged)
+			l.answer(nil, err)
+			continue
+		}
+		f.calls, f.answers = append(f.calls, l), append(f.answers, resp)
+	}
+	d.calls = append(d.calls[:0], d.calls[taken:]...)
+	records, err := b.Records()
+	if err != nil {
+		d.flight = f // answered by end
+		return fmt.Errorf("controller: %w", err)
+	}
+	return d.propose(f, records)
+}
+
+func (d *driver) propose(f *flight, records []machine.Record) error {
+	if len(records) == 0 {
+		f.land()
+		return nil
+	}
+	for _, r := range records {
+		d.report(r)
+	}
+	if err := d.node.Propose(machine.EncodeRecords(nil, records)); err != nil {
+		// Nothing happened. The machine has seen heartbeats that are not answered; a new one knows no less than after an election.
+		d.log.Info("metadata quorum: proposal dropped", "err", err)
+		d.machine = nil
+		for _, l := range f.calls {
+			resp := machine.Refuse(l.req, kerr.NotController)
+			close(l.judged)
+			l.answer(resp, nil)
+		}
+		return nil
+	}
+	for _, l := range f.calls {
+		close(l.judged)
+	}
+	d.lastIndex++
+	d.flight = f
+	return nil
+}
+
+// land gives the answers.
+func (f *flight) land() {
+	for i, l := range f.calls {
+		select {
+		case <-l.judged:
+		default:
+			close(l.judged)
+		}
+		l.answer(f.answers[i], nil)
+	}
+}
+
+// report tells the operator of decisions that can lose data.
+func (d *driver) report(r machine.Record) {
+	if p, ok := r.(*machine.PartitionChange); ok && p.Has&machine.HasRecovering != 0 && p.Recovering {
+		d.log.Warn("unclean leader election: acknowledged records may be lost", "topic_id", p.TopicID, "partition", p.Number, "leader", p.Leader)
+	}
+}
+
+// send encodes messages and hands them over, one call per peer.
+func (d *driver) send(msgs []*pb.Message) error {
+	for _, m := range msgs {
+		b, err := proto.Marshal(m)
+		if err != nil {
+			return fmt.Errorf("raft message: %w", err)
+		}
+		d.outgoing[m.GetTo()] = append(d.outgoing[m.GetTo()], b)
+	}
+	for _, to := range d.store.voters { // in their order, not that of the map
+		if out := d.outgoing[to]; len(out) > 0 {
+			d.c.c.Send(nodeID(to), out)
+			d.outgoing[to] = nil
+		}
+	}
+	for _, m := range msgs {
+		if m.GetType() == pb.MsgSnap {
+			// Nobody tells how it went. If it got lost the follower refuses what comes next, and gets another.
+			d.node.ReportSnapshot(m.GetTo(), raft.SnapshotFinish)
+		}
+	}
+	return nil
+}
+
+// describe publishes what Status returns if it has changed.
+func (d *driver) describe() {
+	st := d.node.BasicStatus()
+	s := QuorumStatus{Leader: nodeID(st.Lead), Term: int64(st.GetTerm()), HighWatermark: int64(st.GetCommit())}
+	for _, v := range d.store.voters {
+		end := int64(-1)
+		if v == d.id {
+			end = int64(d.store.last)
+		}
+		s.Voters = append(s.Voters, VoterStatus{ID: nodeID(v), LogEndOffset: end})
+	}
+	if d.leading {
+		d.node.WithProgress(func(id uint64, _ raft.ProgressType, p progress) {
+			for i := range s.Voters {
+				if s.Voters[i].ID == nodeID(id) && id != d.id && p.Match > 0 {
+					s.Voters[i].LogEndOffset = int64(p.Match)
+				}
+			}
+		})
+	}
+	d.c.status.Store(&s)
+}

@@ -1,0 +1,17 @@
+package controller
+
+import "github.com/insynclog/insync/internal/controller/machine"
+
+// The metadata types, see package machine.
+type (
+	// Image is the cluster's metadata at one point of the metadata log. It is immutable.
+	Image = machine.Image
+	// Broker is one registered node.
+	Broker = machine.Broker
+	// Topic is one topic.
+	Topic = machine.Topic
+	// Partition is one partition.
+	Partition = machine.Partition
+	// Delta tells what changed between two images.
+	Delta = machine.Delta
+)

@@ -1,0 +1,248 @@
+package machine
+
+import (
+	"net"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/insynclog/insync/log"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// session is what the active controller remembers of a broker's heartbeats. It is not in the metadata log.
+type session struct {
+	epoch          int64
+	contact        time.Time
+	metadataOffset int64 // the last that the broker has applied; -1 unknown
+	shutdownOffset int64 // of the records that moved its leaderships away; -1 if it does not shut down
+}
+
+func (m *Machine) live(br *Broker, now time.Time) bool {
+	s := m.sessions[br.ID]
+	return s != nil && s.epoch == br.Epoch && now.Before(s.contact.Add(m.c.SessionTimeout))
+}
+
+// register answers BrokerRegistration.
+//
+// A new incarnation gets the offset of the record as its epoch, and starts fenced. What its replicas still are depends on PreviousBrokerEpoch: if it
+// is the epoch of the registration that is replaced, the broker vouches that no replica lost a record that it had confirmed (a clean stop, or a process crash
+// under the rules for which restarts are lossy); it is treated as a fenced one, which stays eligible where the ISR became too small. Anything else, -1 included,
+// is a lossy restart: the broker leaves every ISR and ELR and can only come back by fetching from a leader (KIP-966).
+//
+// Differs from Kafka: a new incarnation with the same data directory replaces one whose session is still live at once. The directory is locked by the process
+// that uses it, so the old process is gone, and an application that restarts within the session timeout need not wait for its end.
+func (b *Batch) register(req *kmsg.BrokerRegistrationRequest) kmsg.Response {
+	resp := req.ResponseKind().(*kmsg.BrokerRegistrationResponse)
+	resp.BrokerEpoch = -1
+	deny := func(e *kerr.Error) kmsg.Response {
+		resp.ErrorCode = e.Code
+		return resp
+	}
+	img := b.d.img
+	if req.ClusterID != img.ClusterID {
+		return deny(kerr.InconsistentClusterID)
+	}
+	dir, ok := b.directory(req)
+	if !ok || req.BrokerID < 0 {
+		return deny(kerr.InvalidRegistration)
+	}
+	br := Broker{
+		ID: req.BrokerID, Epoch: b.offset, Incarnation: req.IncarnationID, DirectoryID: dir, Addr: address(req.Listeners), Fenced: true,
+	}
+	if req.Rack != nil {
+		br.Rack = *req.Rack
+	}
+	old := img.Brokers[br.ID]
+	switch {
+	case old == nil:
+	case old.Incarnation == br.Incarnation:
+		// The same process asks again: the answer got lost, or its address changed. It keeps epoch and state.
+		br.Epoch, br.Fenced, br.InControlledShutdown = old.Epoch, old.Fenced, old.InControlledShutdown
+		b.touch(br.ID, br.Epoch)
+		if br != *old {
+			b.add(&RegisterBroker{br})
+		}
+		resp.BrokerEpoch = br.Epoch
+		return resp
+	case old.Epoch == b.offset, b.m.live(old, b.now) && old.DirectoryID != dir:
+		return deny(kerr.DuplicateBrokerRegistration)
+	case req.PreviousBrokerEpoch != old.Epoch:
+		b.leaveISRs(br.ID, true)
+	default:
+		b.leaveISRs(br.ID, false)
+	}
+	b.add(&RegisterBroker{br})
+	b.m.sessions[br.ID] = &session{epoch: br.Epoch, contact: b.now, metadataOffset: -1, shutdownOffset: -1}
+	resp.BrokerEpoch = br.Epoch
+	return resp
+}
+
+// directory returns the broker's data directory; ok is false if there is none, if it is an id that Kafka reserves, or if another broker has it.
+func (b *Batch) directory(req *kmsg.BrokerRegistrationRequest) (id log.TopicID, ok bool) {
+	if len(req.LogDirs) != 1 {
+		return id, false
+	}
+	id = req.LogDirs[0]
+	if reserved := id; reserved[15] < 100 {
+		reserved[15] = 0
+		if reserved == (log.TopicID{}) {
+			return id, false
+		}
+	}
+	for _, other := range b.d.img.Brokers {
+		if other.ID != req.BrokerID && other.DirectoryID == id {
+			return id, false
+		}
+	}
+	return id, true
+}
+
+func address(listeners []kmsg.BrokerRegistrationRequestListener) string {
+	if len(listeners) == 0 {
+		return ""
+	}
+	return net.JoinHostPort(listeners[0].Host, strconv.Itoa(int(listeners[0].Port)))
+}
+
+func (b *Batch) touch(id int32, epoch int64) *session {
+	s := b.m.sessions[id]
+	if s == nil || s.epoch != epoch {
+		s = &session{epoch: epoch, metadataOffset: -1, shutdownOffset: -1}
+		b.m.sessions[id] = s
+	}
+	s.contact = b.now
+	return s
+}
+
+// heartbeat answers BrokerHeartbeat and moves the broker through its life:
+//
+//	FENCED ── caught up, wants no fence ──> UNFENCED ── wants shutdown, leads ──> CONTROLLED_SHUTDOWN ──> SHUTDOWN_NOW
+//	   ^────── wants fence ────────────────────┘  └───── wants shutdown, leads nothing ─────────────────────^
+//
+// A broker in controlled shutdown may go when it leads nothing and every active broker has applied the records that say so.
+func (b *Batch) heartbeat(req *kmsg.BrokerHeartbeatRequest) kmsg.Response {
+	resp := req.ResponseKind().(*kmsg.BrokerHeartbeatResponse)
+	resp.IsFenced = true
+	br := b.d.img.Brokers[req.BrokerID]
+	switch {
+	case br == nil:
+		resp.ErrorCode = kerr.BrokerIDNotRegistered.Code
+		return resp
+	case br.Epoch != req.BrokerEpoch:
+		resp.ErrorCode = kerr.StaleBrokerEpoch.Code
+		return resp
+	}
+	s := b.touch(br.ID, br.Epoch)
+	s.metadataOffset = req.CurrentMetadataOffset
+	if slices.Contains(req.OfflineLogDirs, [16]byte(br.DirectoryID)) && !br.DirectoryOffline {
+		b.leaveISRs(br.ID, false)
+		b.add(&BrokerChange{ID: br.ID, Epoch: br.Epoch, DirectoryOffline: Set})
+	}
+	resp.IsCaughtUp = req.CurrentMetadataOffset >= br.Epoch
+	switch {
+	case req.WantShutdown:
+		resp.ShouldShutdown = b.shutDown(br, s, req.WantFence)
+	case req.WantFence && !br.Fenced:
+		b.fence(br)
+	case !req.WantFence && br.Fenced && resp.IsCaughtUp:
+		b.unfence(br)
+	}
+	resp.IsFenced = b.d.img.Brokers[br.ID].Fenced
+	return resp
+}
+
+// shutDown moves a broker that wants to stop one step on, and tells whether it may go.
+func (b *Batch) shutDown(br *Broker, s *session, wantFence bool) (now bool) {
+	switch leads := b.leads(br.ID); {
+	case br.Fenced:
+		return true
+	case wantFence:
+	case leads && !br.InControlledShutdown:
+		b.leaveISRs(br.ID, false)
+		b.add(&BrokerChange{ID: br.ID, Epoch: br.Epoch, InControlledShutdown: Set})
+		s.shutdownOffset = b.offset
+		return false
+	case leads:
+		return false
+	case s.shutdownOffset > b.lowestActiveOffset():
+		return false
+	}
+	b.fence(b.d.img.Brokers[br.ID])
+	return true
+}
+
+func (b *Batch) leads(id int32) bool {
+	for _, t := range b.d.img.Topics {
+		for _, p := range t.Partitions {
+			if p.Leader == id {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// lowestActiveOffset is how far the slowest active broker has applied the metadata log.
+func (b *Batch) lowestActiveOffset() int64 {
+	lowest := int64(1<<63 - 1)
+	for id, br := range b.d.img.Brokers {
+		if s := b.m.sessions[id]; br.Active() && s != nil {
+			lowest = min(lowest, s.metadataOffset)
+		}
+	}
+	return lowest
+}
+
+func (b *Batch) fence(br *Broker) {
+	b.leaveISRs(br.ID, false)
+	b.add(&BrokerChange{ID: br.ID, Epoch: br.Epoch, Fenced: Set})
+}
+
+func (b *Batch) unfence(br *Broker) {
+	b.add(&BrokerChange{ID: br.ID, Epoch: br.Epoch, Fenced: Unset})
+	b.electLeaderless()
+}
+
+func (b *Batch) expireSessions() {
+	var ended []int32
+	for id, s := range b.m.sessions {
+		if !b.now.Before(s.contact.Add(b.m.c.SessionTimeout)) {
+			ended = append(ended, id)
+		}
+	}
+	slices.Sort(ended)
+	for _, id := range ended {
+		delete(b.m.sessions, id)
+		if br := b.d.img.Brokers[id]; br != nil && !br.Fenced {
+			b.fence(br)
+		}
+	}
+}
+
+// Refresh gives every broker a fresh session: the controller itself was stopped for so long that missing heartbeats prove nothing.
+func (m *Machine) Refresh(now time.Time) {
+	for _, s := range m.sessions {
+		s.contact = now
+	}
+}
+
+// allocateProducerIDs answers AllocateProducerIDs with a block of ids (KIP-730).
+func (b *Batch) allocateProducerIDs(req *kmsg.AllocateProducerIDsRequest) kmsg.Response {
+	const block = 1000
+	resp := req.ResponseKind().(*kmsg.AllocateProducerIDsResponse)
+	br := b.d.img.Brokers[req.BrokerID]
+	if br == nil || br.Epoch != req.BrokerEpoch {
+		resp.ErrorCode = kerr.StaleBrokerEpoch.Code
+		return resp
+	}
+	start := b.d.img.NextProducerID
+	if start > 1<<63-1-block {
+		resp.ErrorCode = kerr.UnknownServerError.Code
+		return resp
+	}
+	b.add(&ProducerIDs{BrokerID: br.ID, BrokerEpoch: br.Epoch, Next: start + block})
+	resp.ProducerIDStart, resp.ProducerIDLen = start, block
+	return resp
+}

@@ -1,0 +1,195 @@
+package machine
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/insynclog/insync/internal/configs"
+	"github.com/insynclog/insync/log"
+)
+
+// Image is the cluster's metadata at one point of the metadata log. It is immutable: nothing reachable from it may be changed.
+type Image struct {
+	Offset    int64 // last applied offset of the metadata log; -1 at the start
+	Epoch     int32 // raft term of that offset
+	ClusterID string
+	Brokers   map[int32]*Broker
+	Topics    map[string]*Topic
+	TopicIDs  map[log.TopicID]*Topic
+	// BrokerConfigs holds dynamic broker configs by broker id; key -1 is the cluster-wide default.
+	BrokerConfigs  map[int32]map[string]string
+	NextProducerID int64
+}
+
+// ClusterDefault is the key of Image.BrokerConfigs under which the cluster-wide defaults are.
+const ClusterDefault int32 = -1
+
+// Broker is one registered node.
+type Broker struct {
+	ID                   int32
+	Epoch                int64 // offset of the registration record
+	Incarnation          log.TopicID
+	DirectoryID          log.TopicID
+	Addr                 string // advertised "host:port"; "" if the node does not listen
+	Rack                 string
+	Fenced               bool
+	InControlledShutdown bool
+	DirectoryOffline     bool // the node reported that its data directory failed
+}
+
+// Active tells whether the broker may lead and be in sync.
+func (b *Broker) Active() bool {
+	return b != nil && !b.Fenced && !b.InControlledShutdown && !b.DirectoryOffline
+}
+
+// Topic is one topic.
+type Topic struct {
+	Name       string
+	ID         log.TopicID
+	Partitions []*Partition // by partition number
+	Configs    map[string]string
+}
+
+// Partition is one partition.
+type Partition struct {
+	Replicas       []int32
+	ISR            []int32
+	ELR            []int32
+	LastKnownELR   []int32 // the last leader, while ISR and ELR have nobody to elect (KIP-966)
+	Leader         int32   // -1 without
+	LeaderEpoch    int32
+	PartitionEpoch int32
+	Recovering     bool // elected uncleanly, and the leader has not confirmed it yet
+}
+
+// NoLeader is Partition.Leader of a partition without one.
+const NoLeader int32 = -1
+
+// Empty is the image before the first record.
+func Empty() *Image {
+	return &Image{
+		Offset: -1, Brokers: map[int32]*Broker{}, Topics: map[string]*Topic{}, TopicIDs: map[log.TopicID]*Topic{},
+		BrokerConfigs: map[int32]map[string]string{},
+	}
+}
+
+// BrokerIDs lists the registered brokers in order.
+func (img *Image) BrokerIDs() []int32 { return slices.Sorted(maps.Keys(img.Brokers)) }
+
+// TopicNames lists the topics in order.
+func (img *Image) TopicNames() []string { return slices.Sorted(maps.Keys(img.Topics)) }
+
+// MinISR is the effective min.insync.replicas of a partition. static are the broker configs that all nodes were started with.
+func (img *Image) MinISR(t *Topic, p *Partition, static map[string]string) int {
+	set := configs.MinInSyncReplicas(t.Configs, nil, img.BrokerConfigs[ClusterDefault], static)
+	return configs.Topic{MinInSyncReplicas: set}.MinISR(len(p.Replicas))
+}
+
+// uncleanElection is the topic's effective unclean.leader.election.enable.
+func (img *Image) uncleanElection(t *Topic, static map[string]string) bool {
+	return configs.UncleanLeaderElection(t.Configs, nil, img.BrokerConfigs[ClusterDefault], static)
+}
+
+// partition finds a partition, or nil.
+func (t *Topic) partition(n int32) *Partition {
+	if t == nil || n < 0 || int(n) >= len(t.Partitions) {
+		return nil
+	}
+	return t.Partitions[n]
+}
+
+func (p *Partition) equal(q *Partition) bool {
+	return p == q || p.Leader == q.Leader && p.LeaderEpoch == q.LeaderEpoch && p.PartitionEpoch == q.PartitionEpoch && p.Recovering == q.Recovering &&
+		slices.Equal(p.Replicas, q.Replicas) && slices.Equal(p.ISR, q.ISR) && slices.Equal(p.ELR, q.ELR) && slices.Equal(p.LastKnownELR, q.LastKnownELR)
+}
+
+func (t *Topic) equal(u *Topic) bool {
+	return t == u || t.Name == u.Name && t.ID == u.ID && maps.Equal(t.Configs, u.Configs) && slices.EqualFunc(t.Partitions, u.Partitions, (*Partition).equal)
+}
+
+// Delta tells what changed between two images.
+type Delta struct {
+	Old, New *Image
+	Topics   []string // names of topics created, deleted or changed (partitions, configs), sorted
+	Deleted  []*Topic // topics (incarnations) that are gone
+	Brokers  []int32  // brokers that changed, sorted
+	Configs  bool     // broker configs changed
+}
+
+// Diff finds the delta between two images whose records in between are not known (a snapshot from the leader took their place).
+func Diff(from, to *Image) Delta {
+	d := Delta{Old: from, New: to}
+	for _, name := range from.TopicNames() {
+		old, now := from.Topics[name], to.Topics[name]
+		switch {
+		case now == nil:
+			d.Topics = append(d.Topics, name)
+			d.Deleted = append(d.Deleted, old)
+		case now.ID != old.ID:
+			d.Topics = append(d.Topics, name)
+			d.Deleted = append(d.Deleted, old)
+		case !now.equal(old):
+			d.Topics = append(d.Topics, name)
+		}
+	}
+	for name := range to.Topics {
+		if from.Topics[name] == nil {
+			d.Topics = append(d.Topics, name)
+		}
+	}
+	slices.Sort(d.Topics)
+	for id, old := range from.Brokers {
+		if now := to.Brokers[id]; now == nil || *now != *old {
+			d.Brokers = append(d.Brokers, id)
+		}
+	}
+	for id := range to.Brokers {
+		if from.Brokers[id] == nil {
+			d.Brokers = append(d.Brokers, id)
+		}
+	}
+	slices.Sort(d.Brokers)
+	d.Configs = !maps.EqualFunc(from.BrokerConfigs, to.BrokerConfigs, maps.Equal)
+	return d
+}
+
+// Equal tells whether two images hold the same metadata.
+func (img *Image) Equal(other *Image) bool {
+	d := Diff(img, other)
+	return len(d.Topics)+len(d.Brokers) == 0 && !d.Configs && img.Offset == other.Offset && img.Epoch == other.Epoch &&
+		img.ClusterID == other.ClusterID && img.NextProducerID == other.NextProducerID
+}
+
+// Records returns records that make this image out of the empty one, in an order that depends on nothing but the image: the content of a snapshot.
+func (img *Image) Records() []Record {
+	var rs []Record
+	if img.ClusterID != "" {
+		rs = append(rs, &ClusterID{ID: img.ClusterID})
+	}
+	for _, id := range img.BrokerIDs() {
+		rs = append(rs, &RegisterBroker{*img.Brokers[id]})
+	}
+	for _, id := range slices.Sorted(maps.Keys(img.BrokerConfigs)) {
+		rs = appendConfigs(rs, BrokerResource, brokerResourceName(id), img.BrokerConfigs[id])
+	}
+	for _, name := range img.TopicNames() {
+		t := img.Topics[name]
+		rs = append(rs, &TopicRecord{Name: name, ID: t.ID})
+		rs = appendConfigs(rs, TopicResource, name, t.Configs)
+		for n, p := range t.Partitions {
+			rs = append(rs, &PartitionRecord{TopicID: t.ID, Number: int32(n), Partition: *p})
+		}
+	}
+	if img.NextProducerID != 0 {
+		rs = append(rs, &ProducerIDs{BrokerID: -1, BrokerEpoch: -1, Next: img.NextProducerID})
+	}
+	return rs
+}
+
+func appendConfigs(rs []Record, resource ResourceType, name string, values map[string]string) []Record {
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		v := values[key]
+		rs = append(rs, &ConfigRecord{Resource: resource, Name: name, Key: key, Value: &v})
+	}
+	return rs
+}

@@ -1,0 +1,212 @@
+package machine
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/insynclog/insync/internal/configs"
+	"github.com/insynclog/insync/log"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// Config sets up a Machine. Zero durations and numbers are not defaults here: the driver fills them.
+type Config struct {
+	ClusterID          string        // a registration must name it; "" takes any
+	SessionTimeout     time.Duration // broker.session.timeout.ms
+	DefaultPartitions  int32         // num.partitions
+	DefaultReplication int16         // default.replication.factor; 0 = min(3, registered brokers)
+	PreferredInterval  time.Duration // leader.imbalance.check.interval.seconds
+	Static             map[string]string
+	Rand               *rand.Rand
+}
+
+// Machine is the active controller's judgement: an image judges by itself, but sessions of brokers live here. Another active controller starts with a new Machine.
+type Machine struct {
+	c           Config
+	sessions    map[int32]*session
+	nextBalance time.Time
+}
+
+// New returns the machine of a controller that has just become active: every broker that is not fenced gets a fresh session.
+func New(c Config, img *Image, now time.Time) *Machine {
+	m := &Machine{c: c, sessions: map[int32]*session{}, nextBalance: now.Add(c.PreferredInterval)}
+	for id, b := range img.Brokers {
+		if !b.Fenced {
+			m.sessions[id] = &session{epoch: b.Epoch, contact: now, metadataOffset: -1, shutdownOffset: -1}
+		}
+	}
+	return m
+}
+
+// Batch judges requests one after another on a draft of the image and collects the records for one entry of the metadata log.
+type Batch struct {
+	m       *Machine
+	now     time.Time
+	offset  int64 // that the entry will have
+	d       *draft
+	records []Record
+	err     error // a record did not fit the draft: our bug
+}
+
+// Begin starts a batch on img. offset is the offset that the entry will have in the metadata log: it becomes the epoch of brokers registered in it.
+func (m *Machine) Begin(img *Image, offset int64, now time.Time) *Batch {
+	return &Batch{m: m, now: now, offset: offset, d: newDraft(img)}
+}
+
+// Records returns the collected records, or the error of a record that did not fit: a bug of this package, after which nothing of the batch may be used.
+func (b *Batch) Records() ([]Record, error) { return b.records, b.err }
+
+// Image is the draft as far as it has come. It must not be kept beyond the batch.
+func (b *Batch) Image() *Image { return b.d.img }
+
+// add decides a record.
+func (b *Batch) add(r Record) {
+	if b.err != nil {
+		return
+	}
+	if err := r.apply(b.d); err != nil {
+		b.err = &ApplyError{Offset: b.offset, Index: len(b.records), Record: r, Err: err}
+		return
+	}
+	b.records = append(b.records, r)
+}
+
+// trial is a batch on top of b whose records go nowhere: for requests that only ask if they would do.
+func (b *Batch) trial() *Batch {
+	return &Batch{m: b.m, now: b.now, offset: b.offset, d: newDraft(b.d.img)}
+}
+
+// Deadline is when Tick has to be called next.
+func (m *Machine) Deadline() time.Time {
+	at := m.nextBalance
+	for _, s := range m.sessions {
+		if t := s.contact.Add(m.c.SessionTimeout); t.Before(at) {
+			at = t
+		}
+	}
+	return at
+}
+
+// Tick does what is due: brokers whose session ended are fenced, leadership goes back to preferred replicas.
+func (b *Batch) Tick() {
+	b.expireSessions()
+	if !b.now.Before(b.m.nextBalance) {
+		b.m.nextBalance = b.now.Add(b.m.c.PreferredInterval)
+		b.balance()
+		b.electUnclean()
+	}
+}
+
+// Found names the cluster if it has no name yet: the first record of the metadata log.
+func (b *Batch) Found() {
+	if b.d.img.ClusterID != "" {
+		return
+	}
+	id := b.m.c.ClusterID
+	if id == "" {
+		id = b.newID().String()
+	}
+	b.add(&ClusterID{ID: id})
+}
+
+// Keys are the API keys that Handle answers.
+func Keys() []int16 {
+	return []int16{
+		(&kmsg.CreateTopicsRequest{}).Key(), (&kmsg.DeleteTopicsRequest{}).Key(), (&kmsg.CreatePartitionsRequest{}).Key(),
+		(&kmsg.IncrementalAlterConfigsRequest{}).Key(), (&kmsg.AlterPartitionRequest{}).Key(), (&kmsg.BrokerRegistrationRequest{}).Key(),
+		(&kmsg.BrokerHeartbeatRequest{}).Key(), (&kmsg.AllocateProducerIDsRequest{}).Key(),
+	}
+}
+
+// ErrUnknownRequest is returned for a request that the controller does not answer.
+var ErrUnknownRequest = errors.New("not a request to the controller")
+
+// Handle judges one request. The answer holds once the batch's records are committed and applied. Nothing of it aliases req's slices.
+func (b *Batch) Handle(req kmsg.Request) (kmsg.Response, error) {
+	switch req := req.(type) {
+	case *kmsg.CreateTopicsRequest:
+		return b.createTopics(req), nil
+	case *kmsg.DeleteTopicsRequest:
+		return b.deleteTopics(req), nil
+	case *kmsg.CreatePartitionsRequest:
+		return b.createPartitions(req), nil
+	case *kmsg.IncrementalAlterConfigsRequest:
+		return b.alterConfigs(req), nil
+	case *kmsg.AlterPartitionRequest:
+		return b.alterPartition(req), nil
+	case *kmsg.BrokerRegistrationRequest:
+		return b.register(req), nil
+	case *kmsg.BrokerHeartbeatRequest:
+		return b.heartbeat(req), nil
+	case *kmsg.AllocateProducerIDsRequest:
+		return b.allocateProducerIDs(req), nil
+	}
+	return nil, fmt.Errorf("api key %d: %w", req.Key(), ErrUnknownRequest)
+}
+
+// Timeout is how long the sender of the request wants to wait; 0 if the request does not say.
+func Timeout(req kmsg.Request) time.Duration {
+	var ms int32
+	switch req := req.(type) {
+	case *kmsg.CreateTopicsRequest:
+		ms = req.TimeoutMillis
+	case *kmsg.DeleteTopicsRequest:
+		ms = req.TimeoutMillis
+	case *kmsg.CreatePartitionsRequest:
+		ms = req.TimeoutMillis
+	default:
+		return 0
+	}
+	return max(1, time.Duration(ms)*time.Millisecond)
+}
+
+// problem is a Kafka error code with a message of our own. The zero value is "none".
+type problem struct {
+	code    int16
+	message string
+}
+
+func refuse(e *kerr.Error, format string, args ...any) problem {
+	return problem{e.Code, fmt.Sprintf(format, args...)}
+}
+
+// text is the message as the protocol has it: null without an error.
+func (p problem) text() *string {
+	if p.code == 0 {
+		return nil
+	}
+	return &p.message
+}
+
+// maxUserRecords is how many records one request may make, and one entry hold for it.
+const maxUserRecords = 10_000
+
+// newID draws a random uuid (version 4) that Kafka does not reserve.
+func (b *Batch) newID() (id log.TopicID) {
+	for {
+		hi, lo := b.m.c.Rand.Uint64(), b.m.c.Rand.Uint64()
+		for i := range 8 {
+			id[i], id[8+i] = byte(hi>>(8*i)), byte(lo>>(8*i))
+		}
+		id[6] = id[6]&0x0f | 0x40
+		id[8] = id[8]&0x3f | 0x80
+		// Kafka keeps ids whose text begins with a dash out of its command lines.
+		if id[0]>>2 != 62 && b.d.img.TopicIDs[id] == nil {
+			return id
+		}
+	}
+}
+
+func (b *Batch) static(key string) string {
+	if v, ok := b.m.c.Static[key]; ok {
+		return v
+	}
+	k, _ := configs.LookupBroker(key)
+	return k.Default
+}
+
+// Full tells that the batch should become an entry before more is judged.
+func (b *Batch) Full() bool { return len(b.records) >= maxUserRecords }

@@ -1,0 +1,139 @@
+package controller
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"strconv"
+
+	"github.com/cespare/xxhash/v2"
+	"github.com/insynclog/insync/internal/vfs"
+	"github.com/insynclog/insync/log"
+)
+
+// quorumState is the file of that name: Kafka's fields, and a checksum over them. A quorum of one does not write its votes: nobody else sees them, and
+// its term is that of the last entry in its log.
+type quorumState struct {
+	ClusterID     string  `json:"clusterId"`
+	LeaderID      int32   `json:"leaderId"`
+	LeaderEpoch   int64   `json:"leaderEpoch"` // the term
+	VotedID       int32   `json:"votedId"`     // in that term; -1 nobody
+	AppliedOffset int64   `json:"appliedOffset"`
+	CurrentVoters []voter `json:"currentVoters"`
+	DataVersion   int     `json:"data_version"`
+	Checksum      string  `json:"checksum"` // xxhash64 of this object with an empty checksum, hexadecimal
+}
+
+type voter struct {
+	VoterID int32 `json:"voterId"`
+}
+
+const quorumStateFile = "quorum-state"
+
+func (q quorumState) encode() ([]byte, error) {
+	q.Checksum = ""
+	b, err := json.Marshal(q)
+	if err != nil {
+		return nil, err
+	}
+	q.Checksum = strconv.FormatUint(xxhash.Sum64(b), 16)
+	return json.Marshal(q)
+}
+
+func (q quorumState) voters() []int32 {
+	var ids []int32
+	for _, v := range q.CurrentVoters {
+		ids = append(ids, v.VoterID)
+	}
+	return ids
+}
+
+// readQuorumState returns the stored state; ok is false if there is none. Damage is a *log.CorruptError: the vote cannot be made up again, the node must not run.
+func readQuorumState(fsys vfs.FS, dir string) (q quorumState, ok bool, err error) {
+	name := path.Join(dir, quorumStateFile)
+	b, err := readFile(fsys, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return q, false, nil
+	}
+	if err != nil {
+		return q, false, err
+	}
+	damaged := func(err error) (quorumState, bool, error) {
+		return quorumState{}, false, &log.CorruptError{Path: name, Offset: -1, Err: err}
+	}
+	if err := json.Unmarshal(b, &q); err != nil {
+		return damaged(err)
+	}
+	if q.DataVersion != 0 {
+		return damaged(fmt.Errorf("version %d is not known", q.DataVersion))
+	}
+	want, err := q.encode()
+	if err != nil {
+		return damaged(err)
+	}
+	if string(want) != string(b) {
+		return damaged(errors.New("checksum does not match"))
+	}
+	return q, true, nil
+}
+
+func (q quorumState) write(fsys vfs.FS, dir string) error {
+	b, err := q.encode()
+	if err != nil {
+		return err
+	}
+	return replaceFile(fsys, path.Join(dir, quorumStateFile), b)
+}
+
+// tmpSuffix marks a file that is being written; after a crash it means nothing.
+const tmpSuffix = ".tmp"
+
+// replaceFile writes a file beside the old one, syncs it, renames it and syncs the directory: after a crash at any point it is the old or the new one.
+func replaceFile(fsys vfs.FS, name string, b []byte) error {
+	tmp := name + tmpSuffix
+	f, err := fsys.Open(tmp, vfs.Create)
+	if err != nil {
+		return diskError("create", tmp, err)
+	}
+	err = f.Truncate(0)
+	if err == nil {
+		_, err = f.WriteAt(b, 0)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return diskError("write", tmp, err)
+	}
+	if err := fsys.Rename(tmp, name); err != nil {
+		return diskError("rename", tmp, err)
+	}
+	return diskError("sync", path.Dir(name), fsys.SyncDir(path.Dir(name)))
+}
+
+func readFile(fsys vfs.FS, name string) ([]byte, error) {
+	f, err := fsys.Open(name, vfs.ReadOnly)
+	if err != nil {
+		return nil, diskError("open", name, err)
+	}
+	defer f.Close()
+	size, err := f.Size()
+	if err != nil {
+		return nil, diskError("stat", name, err)
+	}
+	b := make([]byte, size)
+	if n, err := f.ReadAt(b, 0); n < len(b) || err != nil && !errors.Is(err, io.EOF) {
+		return nil, diskError("read", name, errors.Join(err, io.ErrUnexpectedEOF))
+	}
+	return b, nil
+}
+
+func diskError(op, name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &log.StorageError{Path: name, Op: op, Err: err}
+}

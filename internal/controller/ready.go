@@ -1,0 +1,160 @@
+package controller
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/insynclog/insync/internal/controller/machine"
+	"github.com/insynclog/insync/log"
+	"go.etcd.io/raft/v3"
+	pb "go.etcd.io/raft/v3/raftpb"
+	"go.etcd.io/raft/v3/tracker"
+)
+
+type progress = tracker.Progress
+
+// ready does what raft has decided, in the order that keeps its promises: nothing that says "I have stored this" or "I have voted" leaves before it is true.
+func (d *driver) ready() error {
+	rd := d.node.Ready()
+	msgs := rd.Messages
+	if d.leading && !d.newVote(rd.HardState) {
+		// A leader's entries may go out while its own disk works (Ongaro's thesis, 10.2.1): it counts itself only after its own sync.
+		var early []*pb.Message
+		early, msgs = split(msgs)
+		if err := d.send(early); err != nil {
+			return err
+		}
+	}
+	if !raft.IsEmptySnap(rd.Snapshot) {
+		if err := d.install(rd.Snapshot); err != nil {
+			return err
+		}
+	}
+	if d.newVote(rd.HardState) {
+		if err := d.store.saveVote(rd.HardState); err != nil {
+			return err
+		}
+		d.store.hard = rd.HardState
+	}
+	if err := d.store.append(rd.Entries); err != nil {
+		return err
+	}
+	if d.leading && d.store.last > d.lastIndex {
+		return fmt.Errorf("controller: entry %d stored, %d expected", d.store.last, d.lastIndex)
+	}
+	if err := d.send(msgs); err != nil {
+		return err
+	}
+	if err := d.apply(rd.CommittedEntries); err != nil {
+		return err
+	}
+	d.node.Advance(rd)
+	if d.store.sinceBytes >= d.c.c.SnapshotBytes && d.c.image.Load().Offset >= d.store.checkpointEnd {
+		return d.store.checkpoint(d.c.image.Load())
+	}
+	return nil
+}
+
+// newVote tells whether term or vote differ from what is stored. The commit index alone need not be stored: it comes back from the leader.
+func (d *driver) newVote(h *pb.HardState) bool {
+	return h != nil && !raft.IsEmptyHardState(h) && (h.GetTerm() != d.store.hard.GetTerm() || h.GetVote() != d.store.hard.GetVote())
+}
+
+// split takes out the messages that promise nothing about this node's disk.
+func split(msgs []*pb.Message) (early, late []*pb.Message) {
+	for _, m := range msgs {
+		switch m.GetType() {
+		case pb.MsgApp, pb.MsgHeartbeat, pb.MsgSnap:
+			early = append(early, m)
+		default:
+			late = append(late, m)
+		}
+	}
+	return early, late
+}
+
+// install takes a leader's snapshot in place of entries that the leader does not have any more.
+func (d *driver) install(snap *pb.Snapshot) error {
+	img, err := decodeCheckpoint(snap.GetData())
+	if err == nil && (uint64(img.Offset)+1 != snap.GetMetadata().GetIndex() || uint64(img.Epoch) != snap.GetMetadata().GetTerm()) {
+		err = fmt.Errorf("it ends at %d (%d)", img.Offset+1, img.Epoch)
+	}
+	if err != nil {
+		return fmt.Errorf("snapshot at entry %d from the leader: %w", snap.GetMetadata().GetIndex(), err)
+	}
+	if err := d.checkCluster(img); err != nil {
+		return err
+	}
+	if err := d.store.install(img, snap.GetData()); err != nil {
+		return err
+	}
+	d.publish(img, machine.Diff(d.c.image.Load(), img))
+	return nil
+}
+
+// apply brings committed entries into the image, all at once, and answers who waits for them.
+func (d *driver) apply(entries []*pb.Entry) error {
+	if len(entries) == 0 {
+		return nil
+	}
+	u := machine.Begin(d.c.image.Load())
+	landed := false
+	for _, e := range entries {
+		var records []machine.Record
+		if len(e.GetData()) > 0 {
+			var err error
+			if records, err = machine.DecodeRecords(e.GetData()); err != nil {
+				return d.unreadable(e, err)
+			}
+		}
+		if err := u.Apply(offsetOf(e.GetIndex()), int32(e.GetTerm()), records); err != nil {
+			return d.unreadable(e, err)
+		}
+		if f := d.flight; f != nil && f.index == e.GetIndex() {
+			if f.term != e.GetTerm() {
+				return fmt.Errorf("controller: entry %d has term %d, %d expected", f.index, e.GetTerm(), f.term)
+			}
+			landed = true
+		}
+	}
+	img, delta := u.Finish()
+	if err := d.checkCluster(img); err != nil {
+		return err
+	}
+	d.publish(img, delta)
+	if landed {
+		f := d.flight
+		d.flight = nil
+		f.land()
+	}
+	return nil
+}
+
+func (d *driver) unreadable(e *pb.Entry, err error) error {
+	if errors.Is(err, machine.ErrUnknownRecord) {
+		return fmt.Errorf("metadata log at offset %d: %w", offsetOf(e.GetIndex()), err)
+	}
+	return &log.CorruptError{Path: d.store.dir, Offset: offsetOf(e.GetIndex()), Err: err}
+}
+
+func (d *driver) checkCluster(img *Image) error {
+	if want := d.c.c.ClusterID; want != "" && img.ClusterID != "" && img.ClusterID != want {
+		return &ClusterIDError{Dir: d.store.dir, Stored: img.ClusterID, Given: want}
+	}
+	return nil
+}
+
+// publish makes an image visible and tells the subscribers.
+func (d *driver) publish(img *Image, delta Delta) {
+	d.c.image.Store(img)
+	d.c.changed()
+	kept := d.subscribers[:0]
+	for _, s := range d.subscribers {
+		if !s.gone.Load() {
+			s.fn(delta)
+			kept = append(kept, s)
+		}
+	}
+	clear(d.subscribers[len(kept):])
+	d.subscribers = kept
+}

@@ -229,7 +229,7 @@ func (c *Consumer) fetchFailed(asked []ask, err error) {
 }
 
 // lostLocked makes the resolver find the partition's leader again.
-func (c *Consumer) lostLocked(p *partition) { p.leader, p.replica = -1, -1 }
+func (c *Consumer) lostLocked(p *partition) { p.leader, p.replica, p.stale = -1, -1, true }
 
 // takeIn distributes an answer over the partitions.
 func (c *Consumer) takeIn(f *fetcher, resp *kmsg.FetchResponse, asked []ask, free func()) {

@@ -32,6 +32,7 @@ type partition struct {
 	id          [16]byte
 	leader      int32 // -1 unknown
 	leaderEpoch int32 // of leader; -1 unknown
+	stale       bool  // the metadata about it must be asked for anew
 	replica     int32 // preferred read replica (KIP-392); -1: read from the leader
 	replicaEnds time.Time
 

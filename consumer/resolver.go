@@ -3,6 +3,7 @@ package consumer
 import (
 	"errors"
 	"net"
+	"slices"
 	"strconv"
 	"time"
 
@@ -33,6 +34,13 @@ func (c *Consumer) resolveLoop() {
 // resolveOnce does what can be done now and returns when to look again at the latest.
 func (c *Consumer) resolveOnce() time.Duration {
 	wait := metadataAge
+	if topics := c.stale(); len(topics) > 0 {
+		select { // what the client has cached was not good enough
+		case <-c.client.Refresh(topics...):
+		case <-c.ctx.Done():
+			return wait
+		}
+	}
 	for _, topic := range c.topics() {
 		if !c.learn(topic) {
 			wait = c.config.RetryBackoff
@@ -48,7 +56,7 @@ func (c *Consumer) resolveOnce() time.Duration {
 			continue
 		}
 		if needs && p.leader < 0 {
-			wait = min(wait, c.config.RetryBackoff) // learn has asked for newer metadata
+			wait = min(wait, c.config.RetryBackoff) // newer metadata may name one
 		} else if needs && !p.resolving {
 			p.resolving = true
 			work = append(work, p)
@@ -78,13 +86,6 @@ func (c *Consumer) topics() []string {
 
 // learn takes the leaders of a topic's partitions from the client's metadata, and adds partitions that are new; false if it is not complete.
 func (c *Consumer) learn(name string) bool {
-	if c.leaderless(name) {
-		select { // what the client has cached was not good enough
-		case <-c.client.Refresh(name):
-		case <-c.ctx.Done():
-			return false
-		}
-	}
 	t, err := c.client.Topic(c.ctx, name, false)
 	if err == nil {
 		err = t.Err
@@ -114,17 +115,19 @@ func (c *Consumer) learn(name string) bool {
 	return complete
 }
 
-// leaderless tells whether a partition of the topic has lost its leader and may look for a new one.
-func (c *Consumer) leaderless(name string) bool {
-	now := time.Now()
+// stale lists the topics with a partition whose leader is not what it was thought to be.
+func (c *Consumer) stale() (topics []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, p := range c.mu.partitions {
-		if p.topic == name && p.leader < 0 && p.id != [16]byte{} && !p.retryAt.After(now) {
-			return true
+		if p.stale {
+			p.stale = false
+			if !slices.Contains(topics, p.topic) {
+				topics = append(topics, p.topic)
+			}
 		}
 	}
-	return false
+	return topics
 }
 
 // unknownTopicLocked reports a topic that cannot be read: for good to the application, for now in Status.
@@ -171,7 +174,7 @@ func (c *Consumer) leadLocked(p *partition, t *transport.Topic) bool {
 	p.id = t.ID
 	if tp.Leader < 0 || tp.LeaderEpoch < p.leaderEpoch {
 		if p.leader < 0 {
-			p.err = kerr.LeaderNotAvailable
+			p.err, p.stale = kerr.LeaderNotAvailable, true
 		}
 		return p.leader >= 0
 	}

@@ -58,12 +58,13 @@ func freeBytes(name string) (int64, error) {
 	return int64(st.Bavail) * st.Bsize, nil
 }
 
-// flushMapping is enough by itself: msync waits for data, size and the device's cache.
-func (m *osMapping) flush() error {
-	return eintr(func() error { return unix.Msync(m.data, unix.MS_SYNC) })
+// mappedFile is what a mapping needs of its file: nothing, as it keeps the file alive in the kernel.
+type mappedFile struct{}
+
+func (mappedFile) retain(uintptr) error { return nil }
+func (mappedFile) release() error       { return nil }
+
+// flush is msync, which waits for data, size and the device's cache.
+func (mappedFile) flush(data []byte) error {
+	return eintr(func() error { return unix.Msync(data, unix.MS_SYNC) })
 }
-
-// retain does nothing: a mapping keeps its file alive in the kernel, and needs no descriptor.
-func (m *osMapping) retain(uintptr) error { return nil }
-
-func (m *osMapping) releaseFile() error { return nil }

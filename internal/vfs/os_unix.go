@@ -42,7 +42,7 @@ func lockFile(f *os.File) error {
 type osMapping struct {
 	name string
 	data []byte
-	file int // own descriptor where Sync needs one, else unused
+	mappedFile
 
 	once sync.Once
 	err  error // of the first Close
@@ -64,10 +64,10 @@ func mapFile(_ *os.File, fd uintptr, name string, size int) (Mapping, error) {
 func (m *osMapping) Bytes() []byte { return m.data[:len(m.data):len(m.data)] }
 
 // Sync implements Mapping.
-func (m *osMapping) Sync() error { return pathError("msync", m.name, m.flush()) }
+func (m *osMapping) Sync() error { return pathError("msync", m.name, m.flush(m.data)) }
 
 // Close implements Mapping.
 func (m *osMapping) Close() error {
-	m.once.Do(func() { m.err = pathError("munmap", m.name, errors.Join(unix.Munmap(m.data), m.releaseFile())) })
+	m.once.Do(func() { m.err = pathError("munmap", m.name, errors.Join(unix.Munmap(m.data), m.release())) })
 	return m.err
 }

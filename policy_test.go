@@ -72,7 +72,7 @@ var machineStd = strings.Fields("cmp encoding/binary errors fmt iter maps math m
 // machineOnly lists the harmless part of packages that are otherwise no business of a machine.
 var machineOnly = map[string][]string{
 	module + "/log": {"TopicID"},
-	"net":            {"JoinHostPort"},
+	"net":           {"JoinHostPort"},
 }
 
 // banned calls in library packages: everything but commands and tests. The host's process, logger and environment are the host's.

@@ -322,6 +322,19 @@ func (pt *partition) awaitDelivery() {
 	<-ch
 }
 
+// unsent returns how many records were never sent.
+func (pt *partition) unsent() (n int) {
+	pt.mu.Lock()
+	defer pt.mu.Unlock()
+	for _, b := range pt.queue {
+		n += int(b.count)
+	}
+	if pt.open != nil {
+		n += int(pt.open.count)
+	}
+	return n
+}
+
 // heavy tells whether a user's function is among the callbacks that are due.
 func (pt *partition) heavy() bool {
 	pt.mu.Lock()

@@ -111,6 +111,7 @@ func (n *node) finish(r *request) {
 	}
 	for i := range r.batches {
 		b := r.batches[i].b
+		n.company += int(b.count)
 		pt := b.part // b may be in use anew as soon as it is finished
 		res := n.p.resultOf(r, response, b)
 		other := pt.finish(b, &res)

@@ -221,6 +221,15 @@ func TestDecompress_Refused(t *testing.T) {
 		b[at] = v
 		return b
 	}
+	// A stored block of 64 KiB and one byte, all there, where the header allows 64 KiB.
+	oversized := binary.LittleEndian.AppendUint32(lz4FrameHead(0x60, 0x40), (64<<10+1)|lz4Stored)
+	oversized = append(append(oversized, make([]byte, 64<<10+1)...), 0, 0, 0, 0)
+	// S2's extension of snappy: a copy with offset 0 repeats the last offset. Its own decoder takes it.
+	s2Repeat := []byte{9, 0, 'x', 1, 1, 1, 0}
+	lax, err := snappy.Decode(nil, s2Repeat)
+	require.NoError(t, err)
+	require.Equal(t, "xxxxxxxxx", string(lax))
+
 	for _, c := range []struct {
 		codec  Codec
 		stream []byte
@@ -243,7 +252,8 @@ func TestDecompress_Refused(t *testing.T) {
 		{LZ4, append(stored(0x60, 0x40), 1), "lz4 stream: bytes after the frame"},
 		{LZ4, nil, "lz4 stream: no frame"},
 		{LZ4, lz4FrameHead(0x68, 0x40), "lz4 stream: ends in the header"},
-		{Snappy, []byte{8, 0, 'x', 0x11, 0}, "snappy stream: block"}, // S2's repeat: a copy with offset 0
+		{LZ4, oversized, "lz4 stream: block exceeds the batch"},
+		{Snappy, s2Repeat, "snappy stream: block"},
 		{Snappy, nil, "snappy stream: block length"},
 		{Snappy, append([]byte("\x82SNAPPY\x00"), 0, 0, 0, 9, 0, 0, 0, 9, 0, 0, 0, 1, 0), "snappy stream: framing of a later version"},
 		{Snappy, append([]byte("\x82SNAPPY\x00"), 0, 0, 0, 1, 0, 0, 0, 1, 0, 0), "snappy stream: ends in a block's length"},
@@ -270,10 +280,52 @@ func TestDecompress_Refused(t *testing.T) {
 		assert.Equal(t, c.reason, ie.Reason, "%x", c.stream)
 		assert.Equal(t, -1, ie.Index)
 	}
-	_, err := decompress(nil, 5, nil, 1)
+	_, err = decompress(nil, 5, nil, 1)
 	assert.Equal(t, &UnsupportedCodecError{Codec: 5}, err)
 	_, err = compress(nil, 5, 0, nil)
 	assert.Equal(t, &UnsupportedCodecError{Codec: 5}, err)
+}
+
+// What does not compress is stored: it grows by the framing alone. What is small takes little memory to decompress.
+func TestCompress_Random(t *testing.T) {
+	rng := rand.New(rand.NewPCG(7, 8))
+	src := make([]byte, 200_000)
+	for i := range src {
+		src[i] = byte(rng.Uint32())
+	}
+	for _, c := range codecs[1:] {
+		for _, size := range []int{1, 100, len(src)} {
+			stream, err := compress(nil, c, 0, src[:size])
+			require.NoError(t, err)
+			overhead := 64 + size/1000
+			assert.LessOrEqual(t, len(stream), size+overhead, "%s %d", c, size)
+			got, err := decompress(nil, c, stream, size)
+			require.NoError(t, err)
+			require.True(t, bytes.Equal(src[:size], got))
+			assert.LessOrEqual(t, cap(got), max(4*len(stream), 512)+2*size+lz4BlockSize, "%s %d", c, size)
+		}
+	}
+}
+
+// A content size that the blocks can hold is believed: a small batch does not take a block's 128 KiB.
+func TestZstd_ContentSize(t *testing.T) {
+	src := bytes.Repeat([]byte("abcdefgh"), 100)
+	stream, err := compress(nil, Zstd, 0, src)
+	require.NoError(t, err)
+	got, err := decompress(nil, Zstd, stream, 1<<20)
+	require.NoError(t, err)
+	assert.Equal(t, src, got)
+	assert.LessOrEqual(t, cap(got), len(src)+zstdDecoderMargin)
+}
+
+// Blocks of up to 4 MiB may be announced; a block of ten bytes is not given that.
+func TestLZ4_SmallBlock(t *testing.T) {
+	stream := binary.LittleEndian.AppendUint32(lz4FrameHead(0x60, 0x70), 6)
+	stream = append(stream, 0x50, 'h', 'e', 'l', 'l', 'o', 0, 0, 0, 0)
+	got, err := decompress(nil, LZ4, stream, 16<<20)
+	require.NoError(t, err)
+	assert.Equal(t, "hello", string(got))
+	assert.Less(t, cap(got), 4096)
 }
 
 func TestXXH32(t *testing.T) {

@@ -43,9 +43,14 @@ type Reader struct {
 //
 // Errors: *CorruptError if b is not one whole batch, *UnsupportedCodecError, *InvalidError if the codec rejects the stream,
 // *TooLargeError if it exceeds maxDecompressed. After an error Next returns false, and Err the same error.
+//
+// Differs from Kafka: offsets must rise inside a batch and stay within it, and a record has at most MaxHeaders headers.
 func (r *Reader) Reset(b Batch, maxDecompressed int) error {
 	r.section, r.pos, r.index, r.count = nil, 0, 0, 0
 	r.record, r.headers = Record{}, r.headers[:0]
+	for i := range r.headers[:cap(r.headers)] {
+		r.headers[:cap(r.headers)][i].Value = nil // or it would keep an earlier batch's memory alive
+	}
 	if r.err = b.checkFrame(); r.err != nil {
 		return r.err
 	}
@@ -163,7 +168,8 @@ func (r *Reader) headerKey(b []byte) string {
 	return r.keys.intern(b)
 }
 
-// Record is the current record. It and its bytes are valid until the next call of Next or Reset. Topic and Partition are not set.
+// Record is the current record. It and its bytes are valid until the next call of Next or Reset. Topic and Partition are not set:
+// who knows them may set them after Reset, once for the batch, and Next leaves them alone.
 // The bytes are those of the batch, or of the Reader's buffer if the batch is compressed; they must not be changed.
 func (r *Reader) Record() *Record { return &r.record }
 

@@ -37,6 +37,20 @@ func TestReader_Reuse(t *testing.T) {
 	}
 }
 
+// Topic and partition are the caller's, and stay from record to record.
+func TestReader_Topic(t *testing.T) {
+	var r Reader
+	require.NoError(t, r.Reset(build(t, BuilderConfig{}, sample(3)), 0))
+	r.Record().Topic, r.Record().Partition = "orders", 5
+	for range 3 {
+		require.True(t, r.Next())
+		assert.Equal(t, "orders", r.Record().Topic)
+		assert.EqualValues(t, 5, r.Record().Partition)
+	}
+	require.NoError(t, r.Reset(build(t, BuilderConfig{}, sample(1)), 0))
+	assert.Empty(t, r.Record().Topic)
+}
+
 func TestReader_Zero(t *testing.T) {
 	var r Reader
 	assert.False(t, r.Next())

@@ -31,11 +31,15 @@ func (o *ValidateOptions) maxDecompressed() int {
 }
 
 // Validate checks a batch from a client in full: header fields, CRC, every record's structure, keys and timestamps, through
-// decompression. r is scratch that is reused from call to call. It returns the largest record timestamp in milliseconds,
+// decompression. r is scratch that is reused from call to call; an iteration that it was in is over. It returns the largest record timestamp in milliseconds,
 // -1 if no record has one. An uncompressed batch costs no allocation.
 //
 // Checks come in Kafka's order: base offset, size, CRC, the rest of the header, then the records. A record that is malformed
 // ends the check at once; of the first record without a key and the first with a bad timestamp, the timestamp is reported.
+//
+// Differs from Kafka, which lets these pass: unknown attribute bits, a delete horizon, a transactional batch without producer
+// id, a producer id below -1 or without epoch, more than MaxHeaders headers; and offset deltas other than 0, 1, 2, … are an error
+// where Kafka rebuilds a compressed batch. No client is known to send any of it.
 //
 // Errors: *CorruptError, *InvalidError, *TimestampError, *TooLargeError, *UnsupportedCodecError.
 func Validate(b Batch, o ValidateOptions, r *Reader) (maxTimestamp int64, err error) {

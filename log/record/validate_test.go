@@ -269,6 +269,7 @@ func TestValidate_Timestamps(t *testing.T) {
 		{"before it", 100, 0, []int64{now - 101}, 0},
 		{"at the last end", 0, 100, []int64{now, now + 100}, -1},
 		{"after it", 0, 100, []int64{now, now + 101}, 1},
+		{"the first of several", 0, 100, []int64{now, now + 101, now + 500, now - 1}, 1},
 		{"none", 0, 0, []int64{-1, -1}, -1},
 		{"some without", 0, 0, []int64{now, -1, now - 1}, 2},
 		{"no limit before", math.MaxInt64, 0, []int64{now, -5, math.MinInt64 / 2}, -1},
@@ -296,6 +297,19 @@ func TestValidate_Timestamps(t *testing.T) {
 			_, err = Validate(b, o, new(Reader))
 			assert.NoError(t, err)
 		})
+	}
+}
+
+func TestValidateOptions_TimestampRange(t *testing.T) {
+	for _, c := range []struct{ now, before, after, first, last int64 }{
+		{1000, 10, 20, 990, 1020},
+		{1000, math.MaxInt64, math.MaxInt64, 1000 - math.MaxInt64, math.MaxInt64},
+		{-1000, math.MaxInt64, math.MaxInt64, math.MinInt64, math.MaxInt64 - 1000},
+	} {
+		o := ValidateOptions{CheckTimestamps: true, NowMillis: c.now, BeforeMaxMillis: c.before, AfterMaxMillis: c.after}
+		first, last := o.timestampRange()
+		assert.Equal(t, c.first, first)
+		assert.Equal(t, c.last, last)
 	}
 }
 

@@ -60,6 +60,16 @@ func TestVarint_Malformed(t *testing.T) {
 			assert.Equal(t, -1, i)
 		}
 	}
+	// Bits beyond the type's are an error, not lost.
+	nine := endless[:9:9]
+	_, i := varint64(append(nine, 0x02), 0)
+	assert.Equal(t, -1, i)
+	_, i = varint64(append(nine, 0x01), 0)
+	assert.Equal(t, 10, i)
+	_, i = varint32(append(endless[:4:4], 0x10), 0)
+	assert.Equal(t, -1, i)
+	_, i = varint32(append(endless[:4:4], 0x0f), 0)
+	assert.Equal(t, 5, i)
 	// Longer than needed, as some writer might, is still the same number.
 	v, i := varint32([]byte{0x82, 0x80, 0x00}, 0)
 	assert.EqualValues(t, 1, v)

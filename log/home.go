@@ -55,8 +55,8 @@ type cleanMarker struct {
 
 // openHome takes the lock, takes note of the clean marker and removes it durably, and reads the checkpoints.
 func openHome(fsys vfs.FS, dir string, logger *slog.Logger) (*home, error) {
-	if err := makeDir(fsys, dir); err != nil {
-		return nil, err
+	if err := fsys.MkdirAll(dir); err != nil {
+		return nil, storage("mkdir", dir, err)
 	}
 	lock, err := fsys.Lock(dir + "/" + lockFile)
 	if errors.Is(err, vfs.ErrLocked) {
@@ -72,13 +72,8 @@ func openHome(fsys vfs.FS, dir string, logger *slog.Logger) (*home, error) {
 	return h, nil
 }
 
-// makeDir makes a directory whose name survives.
+// makeDir makes a directory whose name survives. That it is there already does not mean that its name would.
 func makeDir(fsys vfs.FS, dir string) error {
-	if _, err := fsys.Stat(dir); err == nil {
-		return nil
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return storage("stat", dir, err)
-	}
 	if err := fsys.MkdirAll(dir); err != nil {
 		return storage("mkdir", dir, err)
 	}
@@ -100,6 +95,15 @@ func (h *home) load() error {
 		}
 		if err := h.fs.Remove(name); err != nil {
 			return storage("remove", name, err)
+		}
+		if err := syncDir(h.fs, h.path); err != nil {
+			return err
+		}
+	}
+	if !h.clean {
+		// A life before this one may have ended between making a name and syncing it.
+		if err := syncDir(h.fs, path.Dir(h.path)); err != nil {
+			return err
 		}
 		if err := syncDir(h.fs, h.path); err != nil {
 			return err

@@ -171,9 +171,12 @@ func (l *Log) letGo() error {
 // settle brings the files to the form that the next start, or Kafka, finds after a clean stop; durable on return.
 func (l *Log) settle() error {
 	l.mu.Lock()
-	changed := l.mu.changed
+	changed, names := l.mu.changed, l.mu.newNames
 	l.mu.Unlock()
 	if !changed {
+		if names {
+			return syncDir(l.fs, l.dir)
+		}
 		return nil
 	}
 	if err := l.syncNow(); err != nil {
@@ -199,9 +202,7 @@ func (l *Log) settle() error {
 		return err
 	}
 	if snap != nil {
-		if err := l.writeSnapshots([]snapshotFiles{*snap}); err != nil {
-			return err
-		}
+		return l.writeSnapshots([]snapshotFiles{*snap})
 	}
 	return syncDir(l.fs, l.dir)
 }

@@ -119,7 +119,7 @@ func parseSnapshot(b []byte) ([]*producerEntry, error) {
 //	producer: producerId int64, count int8, count times lastSequence int32, offsetDelta int32, lastOffset int64, timestamp int64
 //	transaction: producerId int64, firstOffset int64, lastOffset int64
 //
-// It is nil if there is nothing to add to the snapshot.
+// It is nil only for a log without producers: a snapshot that has some and no side file is known not to be whole.
 func encodeProducers(entries []*producerEntry, unreplicated []txnRange, snapshot []byte) []byte {
 	be := binary.BigEndian
 	b := append([]byte(producersMagic), 0, producersVersion, 0, 0, 0, 0)
@@ -140,7 +140,7 @@ func encodeProducers(entries []*producerEntry, unreplicated []txnRange, snapshot
 			b = be.AppendUint64(b, uint64(p.timestamp))
 		}
 	}
-	if count+len(unreplicated) == 0 {
+	if len(entries)+len(unreplicated) == 0 {
 		return nil
 	}
 	b = be.AppendUint32(b, uint32(len(unreplicated)))
@@ -158,6 +158,7 @@ func encodeProducers(entries []*producerEntry, unreplicated []txnRange, snapshot
 type snapshotState struct {
 	entries      []*producerEntry
 	unreplicated []txnRange
+	whole        bool // with all remembered batches, not only the last ones
 }
 
 var errSideFile = fmt.Errorf("%w: side file is not of this snapshot", errSnapshot)
@@ -243,8 +244,8 @@ func (f snapshotFiles) write(fsys vfs.FS, dir string) error {
 	return writeSmallFile(fsys, dir+"/"+segment.FileName(f.offset, snapshotSuffix), f.snapshot)
 }
 
-// readSnapshot reads a snapshot with its side file. bad is what is wrong with it, if it cannot be used; a side file that is missing or bad only
-// means that no duplicates but of the last batches will be known.
+// readSnapshot reads a snapshot with its side file. bad is what is wrong with it, if it cannot be used. Without a side file that belongs to it
+// (it is Kafka's, or a crash came between the two) it is not whole.
 func readSnapshot(fsys vfs.FS, dir string, offset int64) (st snapshotState, bad, err error) {
 	name := dir + "/" + segment.FileName(offset, snapshotSuffix)
 	b, err := readSmallFile(fsys, name)
@@ -256,15 +257,17 @@ func readSnapshot(fsys vfs.FS, dir string, offset int64) (st snapshotState, bad,
 	}
 	name = dir + "/" + segment.FileName(offset, producersSuffix)
 	side, err := readSmallFile(fsys, name)
-	if errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		st.whole = len(st.entries) == 0
 		return st, nil, nil
-	}
-	if err != nil {
+	case err != nil:
 		return snapshotState{}, nil, storage("read", name, err)
-	}
-	if parseProducers(&st, side, b) != nil {
+	case parseProducers(&st, side, b) != nil:
 		st = snapshotState{}
 		st.entries, bad = parseSnapshot(b)
+		return st, bad, nil
 	}
-	return st, bad, nil
+	st.whole = true
+	return st, nil, nil
 }

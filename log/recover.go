@@ -144,9 +144,6 @@ func (l *Log) begin(f found, point, start int64) error {
 	if point > start {
 		return &CorruptError{Path: l.dir, Offset: point, Err: errNoSegments}
 	}
-	if err := makeDir(l.fs, l.dir); err != nil {
-		return err
-	}
 	if err := removeSnapshots(l.fs, l.dir, f.snapshots); err != nil {
 		return err
 	}
@@ -182,7 +179,7 @@ func (l *Log) loadEpochs(f found) error {
 			continue
 		}
 		s := segment.OpenSealed(l.segmentConfigLocked(), base, f.sizes[base], nextBase(f.bases, i))
-		err := s.Headers(base, func(h record.Batch, _, _ int64) bool {
+		err := s.Headers(base, math.MaxInt64, func(h record.Batch, _, _ int64) bool {
 			l.epochs.assign(h.LeaderEpoch(), h.BaseOffset())
 			return true
 		})
@@ -243,6 +240,7 @@ func (l *Log) recover(f found, point int64) error {
 	if err != nil {
 		return err
 	}
+	l.epochs.truncateEnd(point) // the batches behind it tell the rest again
 	first, _ := slices.BinarySearch(f.bases, point+1)
 	first = max(first-1, 0)
 	segs := l.openSealed(f, first)
@@ -394,10 +392,11 @@ func (l *Log) loadProducers(segs []*segment.Segment, limit, end int64) error {
 	return l.replayProducers(segs, from, end, nil)
 }
 
-// newestSnapshotLocked reads the newest sound snapshot at or below limit; without one it is the empty state at offset 0. Damaged ones are removed.
-func (l *Log) newestSnapshotLocked(limit int64) (snapshotState, int64, error) {
-	for i := len(l.mu.snapshots) - 1; i >= 0; i-- {
-		o := l.mu.snapshots[i]
+// newestSnapshotLocked reads the newest whole snapshot at or below limit; if none is whole the newest sound one, and if there is none at all the empty state at
+// offset 0. Damaged ones are removed.
+func (l *Log) newestSnapshotLocked(limit int64) (best snapshotState, at int64, err error) {
+	found := false
+	for _, o := range slices.Backward(slices.Clone(l.mu.snapshots)) {
 		if o > limit {
 			continue
 		}
@@ -405,16 +404,22 @@ func (l *Log) newestSnapshotLocked(limit int64) (snapshotState, int64, error) {
 		if err != nil {
 			return snapshotState{}, 0, err
 		}
-		if bad == nil {
+		if bad != nil {
+			l.logger.Warn("producer snapshot is damaged and removed", "dir", l.dir, "offset", o, "err", bad)
+			if err := removeSnapshots(l.fs, l.dir, []int64{o}); err != nil {
+				return snapshotState{}, 0, err
+			}
+			l.mu.snapshots = slices.DeleteFunc(l.mu.snapshots, func(s int64) bool { return s == o })
+			continue
+		}
+		if st.whole {
 			return st, o, nil
 		}
-		l.logger.Warn("producer snapshot is damaged and removed", "dir", l.dir, "offset", o, "err", bad)
-		if err := removeSnapshots(l.fs, l.dir, []int64{o}); err != nil {
-			return snapshotState{}, 0, err
+		if !found {
+			best, at, found = st, o, true
 		}
-		l.mu.snapshots = slices.Delete(l.mu.snapshots, i, i+1)
 	}
-	return snapshotState{}, 0, nil
+	return best, at, nil
 }
 
 // markerBytes bounds what is read of a control batch: a marker has 78.
@@ -430,10 +435,7 @@ func (l *Log) replayProducers(segs []*segment.Segment, from, end int64, ended fu
 			break
 		}
 		var failed error
-		err := s.Headers(max(from, s.BaseOffset()), func(h record.Batch, pos, size int64) bool {
-			if h.BaseOffset() >= end {
-				return false
-			}
+		err := s.Headers(max(from, s.BaseOffset()), end, func(h record.Batch, pos, size int64) bool {
 			if h.ProducerID() < 0 || h.NextOffset() <= from {
 				return true
 			}

@@ -106,10 +106,7 @@ func (l *Log) endSync(sealed int, end int64) error {
 	if err := l.writeEpochs(); err != nil {
 		return err
 	}
-	if err := l.writeSnapshots(ready); err != nil {
-		return err
-	}
-	return syncDir(l.fs, l.dir)
+	return l.writeSnapshots(ready)
 }
 
 // writeEpochs writes the epoch cache if it is not on disk as it is. It comes before whatever lets a recovery begin further up. The name is durable
@@ -128,12 +125,15 @@ func (l *Log) writeEpochs() error {
 	return writeSmallFile(l.fs, l.dir+"/"+epochsFile, b)
 }
 
-// writeSnapshots writes snapshots, and removes older ones that no segment begins at.
+// writeSnapshots writes snapshots, durably, and then removes older ones that no segment begins at.
 func (l *Log) writeSnapshots(files []snapshotFiles) error {
 	for _, f := range files {
 		if err := f.write(l.fs, l.dir); err != nil {
 			return err
 		}
+	}
+	if err := syncDir(l.fs, l.dir); err != nil {
+		return err
 	}
 	bases := map[int64]bool{}
 	for _, s := range *l.segments.Load() {

@@ -23,10 +23,7 @@ func (s *Segment) FirstBatchSince(ts, from, end int64) (sl Slice, ok bool, err e
 			start = max(start, s.base+int64(e.rel)+1)
 		}
 	}
-	err = s.Headers(start, func(h record.Batch, pos, size int64) bool {
-		if h.BaseOffset() >= end {
-			return false
-		}
+	err = s.Headers(start, end, func(h record.Batch, pos, size int64) bool {
 		if h.MaxTimestamp() < ts || h.NextOffset() <= from || !s.Acquire() {
 			return true
 		}
@@ -54,7 +51,7 @@ func (s *Segment) LargestTimestamp(from, end int64) (ts int64, sl Slice, ok bool
 		}
 	}
 	var pos, size int64
-	err = s.Headers(start, func(h record.Batch, p, n int64) bool {
+	err = s.Headers(start, end, func(h record.Batch, p, n int64) bool {
 		if h.NextOffset() > end {
 			return false
 		}
@@ -87,7 +84,7 @@ func (s *Segment) sealedMax() (e timeEntry, known bool, err error) {
 func (s *Segment) confirm(e timeEntry) (bool, error) {
 	same := false
 	offset := s.base + int64(e.rel)
-	err := s.Headers(offset, func(h record.Batch, _, _ int64) bool {
+	err := s.Headers(offset, offset+1, func(h record.Batch, _, _ int64) bool {
 		same = h.BaseOffset() <= offset && h.MaxTimestamp() == e.ts
 		return false
 	})

@@ -235,9 +235,9 @@ func (s *Segment) cut(t *tail, latest, from boundary, limit, to int64, atLeastOn
 	}
 }
 
-// Headers calls fn with the header of every batch from the one that holds offset, with its position and size, until fn returns false or the
-// segment ends. The header is valid inside fn. The caller holds a reference. Safe for concurrent use.
-func (s *Segment) Headers(offset int64, fn func(h record.Batch, pos, size int64) bool) error {
+// Headers calls fn with the header of every batch from the one that holds offset up to the offset end, with its position and size, until fn returns
+// false or the segment ends. It looks at nothing behind a batch that ends at end. The header is valid inside fn. The caller holds a reference. Safe for concurrent use.
+func (s *Segment) Headers(offset, end int64, fn func(h record.Batch, pos, size int64) bool) error {
 	t := s.tail.Load()
 	latest := t.latest()
 	b, _, err := s.startOf(t, latest, offset)
@@ -250,8 +250,8 @@ func (s *Segment) Headers(offset int64, fn func(h record.Batch, pos, size int64)
 	}
 	sc := headerScans.Get().(*scan)
 	defer headerScans.Put(sc)
-	sc.reset(f, b.pos, latest.pos, s.base)
-	for {
+	sc.reset(f, b.pos, latest.pos, b.offset)
+	for sc.expect < end {
 		h, size, err := sc.next()
 		if errors.Is(err, errEnd) {
 			return nil
@@ -259,10 +259,11 @@ func (s *Segment) Headers(offset int64, fn func(h record.Batch, pos, size int64)
 		if err != nil {
 			return s.scanError(sc, err)
 		}
-		if !fn(h, sc.pos-size, size) {
+		if h.BaseOffset() >= end || !fn(h, sc.pos-size, size) {
 			return nil
 		}
 	}
+	return nil
 }
 
 // ReadAt reads bytes of the .log file: len(p) of them at pos. The caller holds a reference. Safe for concurrent use.

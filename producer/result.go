@@ -127,6 +127,7 @@ func (pt *partition) finish(b *batch, r *result) *node {
 		pt.splitLocked(b, r)
 	case resultOutOfOrder:
 		w.outOfOrder(b, pt.errorOf(b, r))
+		pt.calmLocked(b, now)
 	case resultLostID:
 		how := bumpEpoch
 		if r.newID {
@@ -134,6 +135,7 @@ func (pt *partition) finish(b *batch, r *result) *node {
 			p.identity.drop(w.producerID)
 		}
 		w.lostState(b, how, pt.errorOf(b, r))
+		pt.calmLocked(b, now)
 	case resultFatal:
 		b.maybe = b.maybe || r.maybe
 		b.rejected = rejections(b, r)
@@ -154,6 +156,13 @@ func (pt *partition) delayLocked(b *batch, r *result, now time.Time) {
 	}
 	pt.backOffLocked(now)
 	b.lastErr = r.err
+}
+
+// calmLocked puts the retry of a refused sequence off if new numbers did not help: the leader is not as it should be.
+func (pt *partition) calmLocked(b *batch, now time.Time) {
+	if b.attempts > 2 && pt.window.bump != bumpNone {
+		pt.backOffLocked(now)
+	}
 }
 
 // errorOf makes the error of a batch whose last attempt came to r.

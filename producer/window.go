@@ -77,6 +77,8 @@ func (w *window) choose() verdict {
 	switch {
 	case w.idempotent && w.producerID == noProducer:
 		return needID
+	case w.bump != bumpNone && certain && underWay > 0:
+		return sendNothing // what waits gets new numbers as soon as nothing is under way: the old ones would be refused again
 	case waits && w.sent[0].state == waiting:
 		return sendRetry
 	case waits || w.bump != bumpNone:

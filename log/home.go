@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -60,7 +61,7 @@ func openHome(fsys vfs.FS, dir string, logger *slog.Logger) (*home, error) {
 	}
 	lock, err := fsys.Lock(dir + "/" + lockFile)
 	if errors.Is(err, vfs.ErrLocked) {
-		return nil, ErrDirectoryLocked
+		return nil, fmt.Errorf("%s: %w", dir, ErrDirectoryLocked)
 	}
 	if err != nil {
 		return nil, storage("lock", dir+"/"+lockFile, err)

@@ -125,7 +125,7 @@ func (n *Node) start(ctx context.Context) error {
 		return err
 	}
 	if listener != nil {
-		if n.server, err = transport.NewServer(transport.ServerConfig{Handler: n.broker, Logger: c.Logger}); err != nil {
+		if n.server, err = transport.NewServer(transport.ServerConfig{Handler: n.broker, NewRequest: broker.NewRequest, Logger: c.Logger}); err != nil {
 			closeListener(listener)
 			return err
 		}

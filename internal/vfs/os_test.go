@@ -135,3 +135,47 @@ func BenchmarkWritev(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkSyncInto appends 16 KiB and syncs, into a file that grows, into blocks that Preallocate reserved, and into blocks that hold zeros already.
+func BenchmarkSyncInto(b *testing.B) {
+	const size = 64 << 20
+	p := make([]byte, 16<<10)
+	for _, c := range []struct {
+		name    string
+		prepare func(f vfs.File) error
+	}{
+		{"growing", func(vfs.File) error { return nil }},
+		{"preallocated", func(f vfs.File) error { return f.Preallocate(0, size) }},
+		{"written", func(f vfs.File) error {
+			_, err := f.WriteAt(make([]byte, size), 0)
+			return err
+		}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			f, err := vfs.OS().Open(filepath.Join(b.TempDir(), "f"), vfs.Create)
+			require.NoError(b, err)
+			defer f.Close()
+			require.NoError(b, c.prepare(f))
+			require.NoError(b, f.Sync())
+			b.SetBytes(int64(len(p)))
+			off := int64(0)
+			for b.Loop() {
+				if off == size {
+					b.StopTimer()
+					off = 0
+					require.NoError(b, f.Truncate(0))
+					require.NoError(b, c.prepare(f))
+					require.NoError(b, f.Sync())
+					b.StartTimer()
+				}
+				if _, err := f.WriteAt(p, off); err != nil {
+					b.Fatal(err)
+				}
+				if err := f.Sync(); err != nil {
+					b.Fatal(err)
+				}
+				off += int64(len(p))
+			}
+		})
+	}
+}

@@ -273,6 +273,7 @@ type laneConn struct {
 	nc       net.Conn
 	r        *frameReader
 	versions map[int16]VersionRange
+	armed    time.Time // when the write deadline was last set
 }
 
 // connect waits for the back-off to end, dials and negotiates.
@@ -408,7 +409,7 @@ func (l *lane) converse(conn *laneConn) error {
 		if len(batch) == 0 {
 			continue
 		}
-		n, err := fb.flush(conn.nc, &l.c.frames)
+		n, err := l.flush(conn, &fb)
 		fb.reset()
 		if err != nil {
 			l.broken(err)
@@ -419,6 +420,18 @@ func (l *lane) converse(conn *laneConn) error {
 	_ = conn.nc.Close()
 	reader.Wait()
 	return nil // settle knows the reason
+}
+
+// flush writes what was encoded. The deadline is for those whose answers nobody waits for: all others have their own. It is moved only when an eighth of it has passed.
+func (l *lane) flush(conn *laneConn, fb *frameBuffer) (int64, error) {
+	now, timeout := time.Now(), l.c.cfg.RequestTimeout
+	if now.Sub(conn.armed) >= timeout/8 {
+		conn.armed = now
+		if err := conn.nc.SetWriteDeadline(now.Add(timeout + timeout/8)); err != nil {
+			return 0, err
+		}
+	}
+	return fb.flush(conn.nc, &l.c.frames)
 }
 
 // await waits for something to send and returns false at the end of the connection.

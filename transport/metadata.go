@@ -65,6 +65,8 @@ type metadata struct {
 	running  bool            // the goroutine exists
 	lastAsk  time.Time
 	aging    *time.Timer // asks when the cache is old
+
+	failed map[int32]time.Time // of the goroutine: when a node gave no answer, unless it did since
 }
 
 // snapshot is the cache at one time; immutable.
@@ -92,7 +94,7 @@ func (r *round) finish() {
 }
 
 func newMetadata(c *Client) *metadata {
-	m := &metadata{c: c, interest: make(map[string]bool), static: make(map[int32]Node)}
+	m := &metadata{c: c, interest: make(map[string]bool), static: make(map[int32]Node), failed: make(map[int32]time.Time)}
 	m.snapshot.Store(&snapshot{controller: -1})
 	return m
 }
@@ -208,7 +210,7 @@ func (m *metadata) rejoin(r *round, err error) {
 // exchange asks one node after the other, until one answers.
 func (m *metadata) exchange(names []string, create bool, asked time.Time) error {
 	var last error = &UnknownNodeError{Node: AnyNode}
-	for _, node := range m.c.candidates() {
+	for _, node := range m.candidates() {
 		req := kmsg.NewPtrMetadataRequest()
 		req.Topics = make([]kmsg.MetadataRequestTopic, 0, len(names)) // not nil, which means all
 		for _, n := range names {
@@ -223,6 +225,7 @@ func (m *metadata) exchange(names []string, create bool, asked time.Time) error 
 		if err == nil {
 			md, ok := resp.(*kmsg.MetadataResponse)
 			if ok && md.ErrorCode == 0 {
+				delete(m.failed, node)
 				m.apply(md, asked)
 				return nil
 			}
@@ -235,9 +238,25 @@ func (m *metadata) exchange(names []string, create bool, asked time.Time) error 
 			return err
 		}
 		last = err
+		m.failed[node] = time.Now()
 		m.c.cfg.Logger.Debug("metadata request failed", "node", node, "error", err)
 	}
 	return last
+}
+
+// candidates lists whom to ask: those that gave no answer of late come last, for a connection through which nothing comes back looks like any other.
+func (m *metadata) candidates() []int32 {
+	nodes := m.c.candidates()
+	now := time.Now()
+	slices.SortStableFunc(nodes, func(a, b int32) int { return m.failedAt(a, now).Compare(m.failedAt(b, now)) })
+	return nodes
+}
+
+func (m *metadata) failedAt(node int32, now time.Time) time.Time {
+	if at := m.failed[node]; now.Sub(at) < m.c.cfg.RequestTimeout {
+		return at
+	}
+	return time.Time{}
 }
 
 // apply takes an answer into the cache.

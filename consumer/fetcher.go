@@ -98,6 +98,9 @@ func (c *Consumer) idle(f *fetcher, wait time.Duration) {
 	}
 }
 
+// unsettledWait is how long a fetch may wait at a node while partitions exist that may soon be fetched from it: a fetch that waits holds up those that are not part of it.
+const unsettledWait = 20 * time.Millisecond
+
 // plan makes the next request of a fetcher. A nil request means to wait, at most for wait if that is positive; live is false, and the fetcher is gone, when no partition is read from its node.
 //
 // While one of its partitions has no room the fetcher asks for none: a request for the others alone might wait at the node for Config.MaxWait, while the application runs dry on the full one.
@@ -107,7 +110,14 @@ func (c *Consumer) plan(f *fetcher) (req *kmsg.FetchRequest, asked []ask, wait t
 	now := time.Now()
 	var can []*partition
 	full := c.mu.buffered >= c.config.BufferBytes
+	maxWait := c.config.MaxWait
 	for _, p := range c.mu.partitions {
+		if p.state == unplaced || p.state == validating || p.leader < 0 && p.state == fetching {
+			// It may soon be read here, too.
+			if maxWait = min(maxWait, c.config.RetryBackoff); p.err == nil {
+				maxWait = min(maxWait, unsettledWait)
+			}
+		}
 		if p.node(now) != f.node {
 			continue
 		}
@@ -119,6 +129,7 @@ func (c *Consumer) plan(f *fetcher) (req *kmsg.FetchRequest, asked []ask, wait t
 			if wait == 0 || d < wait {
 				wait = d
 			}
+			maxWait = min(maxWait, max(d, c.config.RetryBackoff))
 			continue
 		}
 		full = full || p.buffered >= 2*c.config.PartitionMaxBytes
@@ -138,6 +149,7 @@ func (c *Consumer) plan(f *fetcher) (req *kmsg.FetchRequest, asked []ask, wait t
 	first := f.turn % len(can) // everybody is first in turn: the first one is sure to get data
 	can = slices.Concat(can[first:], can[:first])
 	req, asked = c.request(can)
+	req.MaxWaitMillis = int32(maxWait.Milliseconds())
 	return req, asked, 0, true
 }
 
@@ -151,7 +163,6 @@ type ask struct {
 func (c *Consumer) request(can []*partition) (*kmsg.FetchRequest, []ask) {
 	req := kmsg.NewPtrFetchRequest()
 	req.ReplicaID = -1
-	req.MaxWaitMillis = int32(c.config.MaxWait.Milliseconds())
 	req.MinBytes = int32(c.config.MinBytes)
 	req.MaxBytes = int32(c.config.MaxBytes)
 	if c.config.Isolation == ReadCommitted {

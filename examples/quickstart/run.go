@@ -149,6 +149,10 @@ func (w *writer) run(ctx context.Context, kill bool) error {
 	}
 	for i, line := range w.lines {
 		if kill && i == len(w.lines)/2 {
+			// Let the acknowledgements catch up but for the newest, so that the node dies with records under way.
+			for int(w.acked.Load()) < i-min(500, i/2) && !w.failed() {
+				time.Sleep(time.Millisecond)
+			}
 			if err := w.killLeader(ctx, counts, survivor); err != nil {
 				return err
 			}
@@ -167,6 +171,12 @@ func (w *writer) run(ctx context.Context, kill bool) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.firstBad
+}
+
+func (w *writer) failed() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.firstBad != nil
 }
 
 // killLeader kills the leader of the partition with the most records that the survivor does not lead.

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/insynclog/insync/log"
@@ -358,7 +359,10 @@ func (op *fetchOp) look(p *fetchPartition) {
 	}
 	if err == nil {
 		a.preferred = op.nearest(p, part)
-		a.result = op.read(p, part, a.preferred >= 0)
+		if a.result = op.read(p, part, a.preferred >= 0); errors.Is(a.result.Err, log.ErrTruncated) {
+			p.listed = false
+			a.result = op.read(p, part, a.preferred >= 0)
+		}
 		err = a.result.Err
 	}
 	p.listed = false
@@ -596,6 +600,10 @@ func (op *fetchOp) fill(p *kmsg.FetchResponseTopicPartition, a *fetchAnswer, fil
 	var whole []byte
 	whole, a.err = a.result.Slice.Append(*op.buf)
 	a.result.Slice.Release()
+	if errors.Is(a.err, log.ErrTruncated) {
+		a.err = nil // cut off since it was found: nothing for now, and another look for the next answer
+		return nil
+	}
 	if a.err != nil {
 		return nil
 	}

@@ -63,7 +63,9 @@ func (b *Broker) listOffsets(_ context.Context, r *transport.Request, reply func
 			case fenced:
 				err = errFencedSelf
 			default:
-				found, err = b.listOffset(req, topic.Topic, p)
+				if found, err = b.listOffset(req, topic.Topic, p); errors.Is(err, log.ErrTruncated) {
+					found, err = b.listOffset(req, topic.Topic, p)
+				}
 			}
 			if err != nil {
 				found = log.TimestampOffset{Timestamp: -1, Offset: -1, LeaderEpoch: -1}

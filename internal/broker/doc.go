@@ -1,17 +1,17 @@
 // Package broker is what a node answers to Kafka's requests: one file per API key, and the node's life around them.
 //
-//	               Serve ─▶ apis.go: key → versions → handler
-//	                              │
-//	     Produce, Fetch, ListOffsets, …        CreateTopics, … ─▶ forward.go ─▶ active controller (here or over peers)
-//	                              │                                                  │ commits
-//	     registry.go: name, id → replication.Replica                                 ▼
-//	                              ▲                          controller.Subscribe ─▶ image (published at once)
-//	                              │                                                  │
-//	                  apply.go: delete, lead, follow, configure  ◀───────────────────┘
-//	                              │
-//	     replication.Fetcher ─▶ source.go: Fetch over transport.Client, in incremental sessions
+//	          Serve ─▶ apis.go: key → versions → handler
+//	                         │
+//	Produce, Fetch, ListOffsets, …        CreateTopics, … ─▶ forward.go ─▶ active controller (here or over peers)
+//	                         │                                                  │ commits
+//	registry.go: name, id → replication.Replica                                 ▼
+//	                         ▲                          controller.Subscribe ─▶ image (published at once)
+//	                         │                                                  │
+//	             apply.go: delete, lead, follow, configure  ◀───────────────────┘
+//	                         │
+//	replication.Fetcher ─▶ source.go: Fetch over transport.Client, in incremental sessions
 //
-//	     lifecycle.go: register, heartbeat, fence itself, hand over      isr.go: AlterPartition, batched
+//	lifecycle.go: register, heartbeat, fence itself, hand over      isr.go: AlterPartition, batched
 //
 // Invariants:
 //   - The metadata image is published before replicas follow it: a Metadata answer never knows less than a Produce answer.

@@ -60,12 +60,14 @@ var errorCodes = []errorCode{
 	{kafka: kerr.OffsetOutOfRange, err: &log.OffsetOutOfRangeError{Offset: -1, LogStartOffset: -1, LogEndOffset: -1}, match: is[*log.OffsetOutOfRangeError], back: true},
 	{kafka: kerr.OutOfOrderSequenceNumber, err: &log.SequenceError{ProducerID: -1}, match: is[*log.SequenceError], back: true},
 	{kafka: kerr.InvalidProducerEpoch, err: &log.ProducerEpochError{ProducerID: -1}, match: is[*log.ProducerEpochError], back: true},
+	{kafka: kerr.TransactionCoordinatorFenced, err: &log.CoordinatorEpochError{ProducerID: -1}, match: is[*log.CoordinatorEpochError], back: true},
 	{kafka: kerr.RecordListTooLarge, err: log.ErrRecordListTooLarge, back: true},
 	{kafka: kerr.InvalidTxnState, err: log.ErrInvalidTxnState, back: true},
 	{kafka: kerr.KafkaStorageError, err: &log.StorageError{Op: "remote", Err: kerr.KafkaStorageError}, match: is[*log.StorageError], back: true},
 	{kafka: kerr.KafkaStorageError, err: &log.CorruptError{}, match: is[*log.CorruptError]}, // damage below what was synced: this replica cannot serve, others may
 	{kafka: kerr.KafkaStorageError, err: &log.TopicIDError{}, match: is[*log.TopicIDError]}, // another incarnation's directory is in the way
 	{kafka: kerr.NotLeaderForPartition, err: log.ErrClosed},
+	{kafka: kerr.NotLeaderForPartition, err: log.ErrTruncated}, // handlers read again; what still meets it came in the middle of a leader change
 
 	// log/record
 	{kafka: kerr.CorruptMessage, err: &record.CorruptError{BaseOffset: -1, Reason: "reported by a peer"}, match: is[*record.CorruptError], back: true},

@@ -25,22 +25,24 @@ type fake struct {
 	mem  *transport.Mem // nil: Local only
 	srvs []*transport.Server
 
-	mu      sync.Mutex
-	nodes   []int32
-	topics  map[string]*fakeTopic
-	nextPID int64
-	lastReq map[int32]int // produce requests by node
-	events  []string      // what produce requests came to, for assertions
+	mu                     sync.Mutex
+	nodes                  []int32
+	topics                 map[string]*fakeTopic
+	nextPID                int64
+	lastReq                map[int32]int // produce requests by node
+	underWay, mostUnderWay int
+	events                 []string // what produce requests came to, for assertions
 
 	// script is asked about each batch that arrives. nil: all goes well. It is called without the lock.
 	script func(a *arrival) fault
 	// onInit is asked about each InitProducerId.
 	onInit func() int16
 	// throttle is put into produce responses.
-	throttle time.Duration
-	maxBatch int // max.message.bytes; 0 is none
-	hints    bool
-	noIDs    bool // answer by topic name only (before version 13)
+	throttle   time.Duration
+	appendTime int64 // log append time, milliseconds; 0 is create time
+	maxBatch   int   // max.message.bytes; 0 is none
+	hints      bool
+	noIDs      bool // answer by topic name only (before version 13)
 }
 
 type fakeTopic struct {
@@ -162,6 +164,13 @@ func (f *fake) values(topic string, partition int) []string {
 	return slices.Clone(f.topics[topic].parts[partition].values)
 }
 
+// requests returns how many produce requests a node got.
+func (f *fake) requests(node int32) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.lastReq[node]
+}
+
 func (f *fake) log(topic string, partition int) []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -253,7 +262,16 @@ func (n *fakeNode) produce(m *kmsg.ProduceRequest, reply func(transport.Reply)) 
 	var delay time.Duration
 	f.mu.Lock()
 	f.lastReq[n.id]++
+	f.underWay++
+	f.mostUnderWay = max(f.mostUnderWay, f.underWay)
 	f.mu.Unlock()
+	answered := reply
+	reply = func(r transport.Reply) {
+		f.mu.Lock()
+		f.underWay--
+		f.mu.Unlock()
+		answered(r)
+	}
 	for i := range m.Topics {
 		mt := &m.Topics[i]
 		rt := kmsg.NewProduceResponseTopic()
@@ -330,6 +348,9 @@ func (n *fakeNode) produceOne(res *kmsg.ProduceResponse, topic string, mp *kmsg.
 		rp.ErrorCode = fl.code
 	default:
 		rp.ErrorCode, rp.BaseOffset = f.append(p, a.batch)
+		if f.appendTime > 0 {
+			rp.LogAppendTime = f.appendTime
+		}
 		if rp.ErrorCode == 0 && fl.code != 0 {
 			rp.ErrorCode, rp.BaseOffset = fl.code, -1
 		}

@@ -365,8 +365,7 @@ func (pt *partition) flush(f *flush) *node {
 func (pt *partition) expire(now time.Time, cause func(b *batch) *Error) (oldest time.Time, wake *node) {
 	pt.mu.Lock()
 	defer pt.mu.Unlock()
-	expired := pt.window.expired(now)
-	for _, b := range expired {
+	for _, b := range pt.window.expired(now) {
 		b.maybe = b.maybe || b.state == flying
 		pt.window.fail(b, cause(b))
 	}
@@ -379,7 +378,8 @@ func (pt *partition) expire(now time.Time, cause func(b *batch) *Error) (oldest 
 		pt.dropLocked(pt.open, cause)
 		pt.open = nil
 	}
-	if len(expired) > 0 {
+	if len(pt.deliveries) > 0 {
+		// What is gone may have been in the way; or nothing is left, and the partition must be detached, to be attached when there is.
 		wake = pt.wakeLocked(fullBatch)
 	}
 	switch {
@@ -413,12 +413,13 @@ func (pt *partition) wakeAfterMetadata() *node {
 	return pt.wakeLocked(fullBatch)
 }
 
-// failUnidentified ends everything that waits for a producer id, which the cluster refuses to give.
-func (pt *partition) failUnidentified(cause error) {
+// failUnidentified ends everything that waits for a producer id, which the cluster refuses to give. It returns the node that has to find out
+// that nothing is left, or nil.
+func (pt *partition) failUnidentified(cause error) *node {
 	pt.mu.Lock()
 	defer pt.mu.Unlock()
 	if pt.window.producerID != noProducer {
-		return
+		return nil
 	}
 	err := func() *Error {
 		return &Error{Topic: pt.topic.name, Partition: pt.number, Outcome: NotCommitted, Err: cause}
@@ -436,6 +437,7 @@ func (pt *partition) failUnidentified(cause error) {
 	}
 	clear(pt.queue)
 	pt.queue = pt.queue[:0]
+	return pt.wakeLocked(fullBatch)
 }
 
 // refuse ends a batch that cannot be encoded. It was to be sent, but was not.
@@ -447,6 +449,9 @@ func (pt *partition) refuse(b *batch, cause error) {
 		pt.settleLocked()
 	}
 }
+
+// minSplitBytes is the smallest size of batches that refusals lead to.
+const minSplitBytes = 1 << 10
 
 // splitLocked replaces b by two halves, or ends it if it has one record only.
 func (pt *partition) splitLocked(b *batch, r *result) {
@@ -461,8 +466,8 @@ func (pt *partition) splitLocked(b *batch, r *result) {
 	}
 	pt.window.split(b, parts)
 	// Batches that are opened from now on are small enough, or will be soon.
-	if limit := pt.topic.batchBytes.Load(); int64(b.rawBytes) <= limit {
-		pt.topic.batchBytes.CompareAndSwap(limit, max(limit/2, minReserve))
+	if limit, half := pt.topic.batchBytes.Load(), int64(b.rawBytes/2); half < limit {
+		pt.topic.batchBytes.CompareAndSwap(limit, max(half, minSplitBytes))
 	}
 }
 

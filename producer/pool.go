@@ -95,9 +95,9 @@ func (p *Producer) split(b *batch) ([]*batch, error) {
 			return err
 		}
 		buf.b = out
-		builder.Reset()
 		part := *b
-		part.buf, part.builder = buf, nil
+		part.buf, part.builder, part.rawBytes = buf, nil, builder.Size()
+		builder.Reset()
 		part.callbacks = append([]callback(nil), b.callbacks[from:to]...)
 		part.count = int32(to - from)
 		part.reserved = b.reserved / 2

@@ -296,7 +296,10 @@ func (p *Producer) failUnidentified(cause error) {
 		cause = ErrClosed
 	}
 	for _, pt := range p.partitions() {
-		pt.failUnidentified(cause)
+		n := pt.failUnidentified(cause)
 		pt.deliver()
+		if n != nil {
+			n.wake(fullBatch)
+		}
 	}
 }

@@ -215,6 +215,11 @@ func (f *Fetcher) Close() {
 		cancel()
 	}
 	f.wg.Wait()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mu.followed = nil
+	clear(f.mu.byName)
+	clear(f.mu.byID)
 }
 
 // nudge wakes a loop that sleeps.

@@ -42,6 +42,10 @@ func (f *Fetcher) collect() bool {
 			return false
 		}
 		f.mu.added = false
+		select { // a wake-up from before is taken into account here
+		case <-f.wake:
+		default:
+		}
 		f.round, f.nextDue = f.round[:0], time.Time{}
 		now := time.Now()
 		for _, e := range f.mu.followed {

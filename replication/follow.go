@@ -55,9 +55,10 @@ func (r *Replica) acceptsLocked(p position) bool {
 	return r.mu.machine.AcceptsFetched(p.leaderEpoch, machine.Position{LogEnd: p.offset, LastEpoch: p.lastEpoch}, now)
 }
 
-// lastEpochLocked is the newest epoch in the log, -1 for an empty one.
+// lastEpochLocked is the epoch of the last record, -1 for an empty log. It is not the newest entry of the epoch cache: that may be of an epoch which this replica led without appending anything, and
+// which its successors have never heard of.
 func (r *Replica) lastEpochLocked() int32 {
-	if epoch, ok := r.log.LatestEpoch(); ok {
+	if epoch, ok := r.log.EpochAt(r.log.Offsets().LogEndOffset - 1); ok {
 		return epoch
 	}
 	return -1
@@ -133,16 +134,14 @@ func (r *Replica) startInsideBatchLocked(data []byte) error {
 // truncateLocked cuts the log to where it may agree with the leader's, whose log ends for epoch at end. The next fetch tells whether it does.
 func (r *Replica) truncateLocked(epoch int32, end int64, fx *effects) error {
 	o := r.log.Offsets()
-	latest := r.lastEpochLocked()
 	var own machine.EpochEnd
 	own.Epoch, own.End, own.Known = r.log.EndOffsetForEpoch(epoch)
 	to := machine.TruncateTo(machine.EpochEnd{Epoch: epoch, End: end, Known: true}, own, o.LogEndOffset)
-	// Even with nothing to cut: a leader of one epoch that appended nothing has an entry in its epoch cache that must go.
 	if err := r.cutLocked(to, o, fx); err != nil {
 		return err
 	}
-	if to >= o.LogEndOffset && r.lastEpochLocked() == latest {
-		return fmt.Errorf("replication: leader's epoch %d ends at %d, which gives nothing to truncate: log end %d, epoch %d", epoch, end, o.LogEndOffset, latest)
+	if to >= o.LogEndOffset {
+		return fmt.Errorf("replication: leader's epoch %d ends at %d, which gives nothing to truncate: log end %d, epoch %d", epoch, end, o.LogEndOffset, r.lastEpochLocked())
 	}
 	return nil
 }

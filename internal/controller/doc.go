@@ -16,9 +16,8 @@
 // Concurrency: one goroutine (Controller.run, started by Start, stopped by Close or by a failure) owns raft, log, machine and sessions, and calls subscribers. All exported
 // methods are safe for concurrent use; none of them may be called from a subscriber except Image, Leader, Status and Step.
 //
-// Elections: ticks come from one timer. A quorum of one has none and elects itself in Start. In a larger one, while no leader was ever known here, voters ask for votes
-// at once (lowest id first, the others a little later, repeated within 50 ms), so that a new cluster forms as soon as its members reach each other; pre-votes make that harmless where
-// a leader exists. From then on only the election timeout counts.
+// Elections: see campaign. A quorum of one elects itself in Start and needs no ticks. In a larger one only the leader ticks, a follower waits for its leader's silence. While no
+// leader was ever known here, voters ask for votes at once (lowest id first), so that a new cluster forms as soon as its members reach each other.
 //
 // What it does not do: change the set of voters (a list that differs from the stored one is an error), forward requests to the active controller,
 // answer quorum requests of Kafka's own Raft.

@@ -37,8 +37,9 @@ type driver struct {
 	machine    *machine.Machine // not nil while active
 	flight     *flight
 
-	ticks    time.Time // when the next raft tick is due; zero in a quorum of one
-	eager    eager
+	alone    bool      // a quorum of one
+	ticks    time.Time // when a leader's next raft tick is due
+	campaign campaign
 	planned  time.Time // when the timer was to wake the goroutine
 	outgoing map[uint64][][]byte
 }
@@ -49,21 +50,6 @@ type flight struct {
 	calls       []*call
 	answers     []kmsg.Response
 }
-
-// eager is the campaigning of a voter that has never known a leader.
-type eager struct {
-	over      bool
-	at        time.Time
-	delay     time.Duration
-	candidate time.Duration // how long a real vote, not a pre-vote, is given
-}
-
-const (
-	eagerFirst = 5 * time.Millisecond  // between the first two attempts
-	eagerRank  = 40 * time.Millisecond // how much later each voter begins than the one with the next lower id
-	eagerMax   = 50 * time.Millisecond
-	eagerVote  = 100 * time.Millisecond // given to a real vote at first; it needs syncs at the peers
-)
 
 func newDriver(c *Controller, s *storage) (*driver, error) {
 	d := &driver{c: c, id: raftID(c.c.NodeID), store: s, log: c.c.Logger, outgoing: map[uint64][][]byte{}}
@@ -79,15 +65,7 @@ func newDriver(c *Controller, s *storage) (*driver, error) {
 	}
 	d.term = s.hard.GetTerm()
 	now := time.Now()
-	if len(c.c.Voters) > 1 {
-		d.ticks = now.Add(c.c.Tick)
-		d.eager = eager{at: now, delay: eagerFirst, candidate: eagerVote}
-		for _, id := range c.c.Voters {
-			if id < c.c.NodeID {
-				d.eager.at = d.eager.at.Add(eagerRank)
-			}
-		}
-	}
+	d.alone, d.campaign = len(c.c.Voters) == 1, newCampaign(c.c, now)
 	d.planned = now.Add(c.c.SessionTimeout)
 	return d, nil
 }
@@ -95,7 +73,7 @@ func newDriver(c *Controller, s *storage) (*driver, error) {
 // first runs before Start returns: a quorum of one elects itself and, in a new cluster, founds it.
 func (d *driver) first() (err error) {
 	defer d.recover(&err)
-	if d.ticks.IsZero() {
+	if d.alone {
 		if err := d.node.Campaign(); err != nil {
 			return fmt.Errorf("raft: %w", err)
 		}
@@ -166,10 +144,10 @@ func (d *driver) end(err error) {
 // round works until nothing is left to do now.
 func (d *driver) round() error {
 	for {
-		d.intake()
 		now := time.Now()
+		d.intake(now)
 		d.clock(now)
-		d.role()
+		d.role(now)
 		if err := d.judge(now); err != nil {
 			return err
 		}
@@ -184,7 +162,7 @@ func (d *driver) round() error {
 }
 
 // intake takes what callers and peers have left.
-func (d *driver) intake() {
+func (d *driver) intake(now time.Time) {
 	c := d.c
 	c.mu.Lock()
 	inbox, calls, joining, resign := c.mu.inbox, c.mu.calls, c.mu.joining, c.mu.resign
@@ -203,6 +181,9 @@ func (d *driver) intake() {
 		}
 		// The only error is that of a response from somebody who is no voter.
 		_ = d.node.Step(m)
+		if fromLeader(m) && m.GetTerm() == d.node.BasicStatus().GetTerm() {
+			d.campaign.leaderSeen(now, d.jitter())
+		}
 	}
 	if resign {
 		d.resign()
@@ -250,20 +231,21 @@ func (d *driver) clock(now time.Time) {
 		d.machine.Refresh(now)
 	}
 	d.planned = now.Add(d.c.c.SessionTimeout)
-	if d.ticks.IsZero() {
-		return
+	switch {
+	case d.alone:
+	case d.leading:
+		if !now.Before(d.ticks) {
+			d.node.Tick()
+			d.ticks = now.Add(d.c.c.Tick)
+		}
+	case d.campaign.due(now, d.jitter()):
+		_ = d.node.Campaign()
 	}
-	if !now.Before(d.ticks) {
-		d.node.Tick()
-		d.ticks = now.Add(d.c.c.Tick)
-	}
-	if d.eager.over || now.Before(d.eager.at) {
-		return
-	}
-	// A repeated pre-vote costs nothing. A repeated vote would forget the votes that are on their way, so it is given ever more time.
-	_ = d.node.Campaign()
-	d.eager.at = now.Add(d.eager.delay)
-	d.eager.delay = min(2*d.eager.delay, eagerMax)
+}
+
+// jitter keeps voters apart that woke together.
+func (d *driver) jitter() time.Duration {
+	return time.Duration(d.c.c.Rand.Int64N(int64(max(1, d.c.c.Tick/4))))
 }
 
 // deadline is when the goroutine has to do something by itself.
@@ -274,11 +256,12 @@ func (d *driver) deadline() time.Time {
 			at = t
 		}
 	}
-	if !d.ticks.IsZero() {
+	switch {
+	case d.alone:
+	case d.leading:
 		earlier(d.ticks)
-		if !d.eager.over {
-			earlier(d.eager.at)
-		}
+	default:
+		earlier(d.campaign.at)
 	}
 	if d.machine != nil && d.flight == nil {
 		earlier(d.machine.Deadline())
@@ -287,33 +270,30 @@ func (d *driver) deadline() time.Time {
 }
 
 // role follows raft's view of who leads.
-func (d *driver) role() {
+func (d *driver) role(now time.Time) {
 	st := d.node.BasicStatus()
-	switch {
-	case st.RaftState == raft.StateCandidate && !d.eager.over:
-		if d.term != st.GetTerm() {
-			d.eager.at = time.Now().Add(d.eager.candidate)
-			d.eager.candidate *= 2
-		}
-	case st.Lead != 0:
-		d.eager.over = true
+	if st.RaftState == raft.StateCandidate && d.term != st.GetTerm() {
+		d.campaign.standing(now, d.jitter())
+	}
+	// Who is told that this node leads no more has to find that it does not.
+	if l := d.c.leader.Load(); l.node != nodeID(st.Lead) || l.term != int64(st.GetTerm()) {
+		d.c.leader.Store(&leadership{node: nodeID(st.Lead), term: int64(st.GetTerm())})
+		d.c.changed()
 	}
 	leading := st.RaftState == raft.StateLeader
 	if d.leading && (!leading || st.GetTerm() != d.term) {
 		d.stepDown()
+		d.campaign.leaderSeen(now, d.jitter())
 	}
 	if leading && !d.leading {
 		// Nothing of the new term is stored yet: raft has only just put its empty entry behind what is.
 		d.leading, d.activateAt, d.lastIndex = true, d.store.last, d.store.last+1
+		d.ticks = now.Add(d.c.c.Tick)
 		d.log.Info("metadata quorum: this node leads", "term", st.GetTerm(), "offset", d.store.last)
 	}
 	d.term = st.GetTerm()
-	if l := d.c.leader.Load(); l.node != nodeID(st.Lead) || l.term != int64(d.term) {
-		d.c.leader.Store(&leadership{node: nodeID(st.Lead), term: int64(d.term)})
-		d.c.changed()
-	}
 	if d.leading && d.machine == nil && d.applied() >= d.activateAt {
-		d.machine = machine.New(d.c.c.machine(), d.c.image.Load(), time.Now())
+		d.machine = machine.New(d.c.c.machine(), d.c.image.Load(), now)
 	}
 	if !d.leading && len(d.calls) > 0 {
 		d.refuse(d.calls)

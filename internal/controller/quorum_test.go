@@ -103,13 +103,19 @@ func (q *quorum) isolate(id int32, cut bool) {
 	}
 }
 
+func (q *quorum) setLoss(p float64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.loss = p
+}
+
 // crash stops a node as a power loss does.
 func (q *quorum) crash(id int32, mode vfs.CrashMode) {
 	q.mu.Lock()
 	n := q.nodes[id]
 	delete(q.nodes, id)
 	q.mu.Unlock()
-	q.disks[id] = q.disks[id].Crash(mode, q.rng)
+	q.disks[id] = q.disks[id].Crash(mode, rand.New(rand.NewPCG(uint64(id), uint64(mode))))
 	n.Close(true)
 }
 
@@ -131,7 +137,7 @@ func (q *quorum) leader() *Controller {
 		q.mu.Lock()
 		var leaders []*Controller
 		for id, n := range q.nodes {
-			if node, _, ok := n.Leader(); ok && node == id && !q.cut[[2]int32{id, id%int32(len(q.voters)) + 1}] {
+			if node, _, ok := n.Leader(); ok && node == id && !q.alone(id) {
 				leaders = append(leaders, n)
 			}
 		}
@@ -143,6 +149,16 @@ func (q *quorum) leader() *Controller {
 	}
 	q.t.Fatal("no leader")
 	return nil
+}
+
+// alone tells whether all links of a node are cut.
+func (q *quorum) alone(id int32) bool {
+	for _, other := range q.voters {
+		if other != id && !q.cut[[2]int32{id, other}] {
+			return false
+		}
+	}
+	return len(q.voters) > 1
 }
 
 func (q *quorum) handle(n *Controller, req kmsg.Request) kmsg.Response {

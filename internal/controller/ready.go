@@ -3,6 +3,7 @@ package controller
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/insynclog/insync/internal/controller/machine"
 	"github.com/insynclog/insync/log"
@@ -35,6 +36,9 @@ func (d *driver) ready() error {
 			return err
 		}
 		d.store.hard = rd.HardState
+		if v := rd.HardState.GetVote(); v != 0 && v != d.id {
+			d.campaign.voted(time.Now())
+		}
 	}
 	if err := d.store.append(rd.Entries); err != nil {
 		return err

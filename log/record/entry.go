@@ -49,13 +49,19 @@ func (e *entry) parse(s []byte, i int) (reason string) {
 	if i < 0 {
 		return "malformed timestamp or offset delta"
 	}
-	if e.key, i = nullable(s, i); i < 0 {
+	n, i := varint32(s, i)
+	if e.key, i = take(s, n, i); i < 0 {
 		return "key exceeds the record"
 	}
-	if e.value, i = nullable(s, i); i < 0 {
+	n, i = varint32(s, i)
+	if e.value, i = take(s, n, i); i < 0 {
 		return "value exceeds the record"
 	}
-	n, i := varint32(s, i)
+	if i == e.end-1 && s[i] == 0 { // no headers, as with most records: nothing more to decode
+		e.headers, e.headersAt = 0, e.end
+		return ""
+	}
+	n, i = varint32(s, i)
 	// The count is held against the bytes before anybody loops over it: a header takes two at least.
 	if i < 0 || n < 0 || int(n) > (e.end-i)/2 {
 		return "header count exceeds the record"
@@ -70,9 +76,9 @@ func (e *entry) parse(s []byte, i int) (reason string) {
 	return ""
 }
 
-// nullable finds a length and as many bytes at s[i:]; a length of -1 is null. The index that follows is -1 if they do not fit.
-func nullable(s []byte, i int) (span, int) {
-	n, i := varint32(s, i)
+// take returns the span of n bytes at s[i:] and the index that follows; n = -1 is null. The index is -1 if they do not fit, or
+// if i was negative already. Small enough to be inlined, unlike a function that decodes n as well.
+func take(s []byte, n int32, i int) (span, int) {
 	if i < 0 || n < -1 || int(n) > len(s)-i {
 		return null, -1
 	}
@@ -84,10 +90,12 @@ func nullable(s []byte, i int) (span, int) {
 
 // header finds the header at s[i:], where s ends with the record, and returns the index that follows, -1 if it is malformed.
 func header(s []byte, i int) (key, value span, next int) {
-	if key, i = nullable(s, i); i < 0 || key.isNull() {
+	n, i := varint32(s, i)
+	if key, i = take(s, n, i); i < 0 || key.isNull() {
 		return key, value, -1
 	}
-	value, i = nullable(s, i)
+	n, i = varint32(s, i)
+	value, i = take(s, n, i)
 	return key, value, i
 }
 

@@ -78,8 +78,8 @@ func finishAll(os []outcome) {
 	}
 }
 
-// ownWait is how long a node may take to answer because the request says so.
-func ownWait(req kmsg.Request) time.Duration {
+// patience is how long a node may take to answer: the client's request timeout, or longer where the request itself allows the node to wait longer, with time for the answer to travel.
+func patience(req kmsg.Request, timeout time.Duration) time.Duration {
 	var ms int32
 	switch r := req.(type) {
 	case *kmsg.FetchRequest:
@@ -89,7 +89,7 @@ func ownWait(req kmsg.Request) time.Duration {
 	case kmsg.TimeoutRequest:
 		ms = r.Timeout()
 	}
-	return time.Duration(max(ms, 0)) * time.Millisecond
+	return max(timeout, time.Duration(max(ms, 0))*time.Millisecond+time.Second)
 }
 
 // callList is a list of calls in order. A call is in one list at most.

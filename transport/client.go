@@ -30,7 +30,7 @@ type ClientConfig struct {
 	ClientID  string   // "" = "insync"
 
 	DialTimeout    time.Duration // 0 = 10 s
-	RequestTimeout time.Duration // request.timeout.ms; 0 = 30 s. Added to a request's own wait time (Fetch, Produce, …).
+	RequestTimeout time.Duration // request.timeout.ms; 0 = 30 s. A request that lets the node wait longer (Fetch, Produce, …) may take that long and a second.
 	MetadataMaxAge time.Duration // metadata.max.age.ms; 0 = 5 min
 	BackoffMin     time.Duration // retry.backoff.ms; 0 = 100 ms
 	BackoffMax     time.Duration // retry.backoff.max.ms; 0 = 1 s

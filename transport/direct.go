@@ -60,7 +60,7 @@ func (d *direct) start(cl *call) {
 		return
 	}
 	cl.state = callWaiting
-	cl.deadline = cl.started.Add(d.c.cfg.RequestTimeout + ownWait(cl.req))
+	cl.deadline = cl.started.Add(patience(cl.req, d.c.cfg.RequestTimeout))
 	d.calls.push(cl)
 	d.alarm.by(cl.deadline, cl.started)
 	produce := cl.key == keyProduce

@@ -167,13 +167,13 @@ func TestDirectWaits(t *testing.T) {
 		require.Equal(t, time.Second, <-ended)
 
 		q := kmsg.NewPtrFetchRequest()
-		q.MaxWaitMillis = 5000
+		q.MaxWaitMillis = 35_000
 		_, err = c.Request(t.Context(), 1, q)
 		var ce *ConnError
 		require.ErrorAs(t, err, &ce)
 		require.True(t, ce.Sent)
 		require.ErrorIs(t, err, ErrTimeout)
-		require.Equal(t, 36*time.Second, <-ended)
+		require.Equal(t, 37*time.Second, <-ended)
 
 		_, err = c.Request(t.Context(), 1, listOffsets(0))
 		require.ErrorIs(t, err, ErrTimeout)

@@ -1,2 +1,43 @@
 // Package transport carries Kafka's protocol: networks, a server, and a client that finds the right node.
+//
+//	      Client ──────────────────────────────────────────── Server
+//	        │  one connection per node and lane:                 │ per connection: a reader that runs
+//	        │  produce · fetch · private · other                 │ the Handler, a writer of replies
+//	        │                                                    │
+//	        ├── lane: queue ▶ write ▶ inflight ◀ read ═══════════╡ frame ▶ decode ▶ Handler.Serve
+//	        │                          net.Conn of a Network     │         replies in request order ▶ write
+//	        │                                                    │
+//	        └── direct: Handler.Serve of a node in this process, no socket, no encoding, no copy
+//
+// A [Network] has the shape of package net, so TCP, TLS, the in-memory network [Mem] and a user's overlay fit behind it, and foreign Kafka clients, too. Messages are the structs of kmsg. A frame
+// on the wire is
+//
+//	request   size int32 | key int16 | version int16 | correlation int32 | client id | [tags] | body
+//	response  size int32 | correlation int32 | [tags] | body
+//
+// with tags in flexible versions; a response to ApiVersions never has them.
+//
+// # What holds
+//
+//   - Responses leave a connection in the order of its requests, whatever the order of the replies. A handler serves one request of a connection at a time.
+//   - A reply is released once, wherever its connection ends. A request is done once.
+//   - When a connection breaks, all requests on it fail, in order, before any later one is sent: what was lost is never overtaken. [ConnError].Sent is false only if the node cannot have
+//     understood the request.
+//   - What waits for an answer ends at its context, at its timeout, or at Close. A write ends at a timeout as well.
+//   - A connection gets memory for a frame as its bytes arrive. Garbage closes the connection that it came on and touches nothing else; so does a panic in a handler or in a decoder.
+//   - Records are not copied: a produce request refers to the batch, a fetch response refers to memory or to ranges of files, which go out with sendfile on plain TCP on Linux.
+//   - In the metadata cache a partition's leader epoch never falls, unless the topic was made anew.
+//
+// # Concurrency
+//
+// [Server], [Client] and [Mem] are safe for concurrent use. No lock is held while waiting, so all of it works in virtual time (testing/synctest). Locks are taken in the order Mem, memPipe; lane,
+// Client; metadata alone. Callbacks run without locks. Goroutines exist only while there is a connection, a direct request that may wait, or a question for metadata; Close waits for all of them.
+//
+// # What it does not do
+//
+// It does not retry (but for AnyNode, before anything was sent), does not authenticate or authorise, does not throttle, and knows nothing of logs or of what requests mean.
+//
+// # Sources
+//
+// Kafka's protocol guide; KIP-482 (flexible versions), KIP-511 (client name in ApiVersions), KIP-896 (oldest versions), KIP-951 (leader in error responses), KIP-899 and KIP-1102 (finding a cluster again).
 package transport

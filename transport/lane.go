@@ -100,7 +100,7 @@ func (l *lane) start(cl *call) {
 		return
 	}
 	cl.state = callQueued
-	cl.deadline = cl.started.Add(l.c.cfg.RequestTimeout + ownWait(cl.req))
+	cl.deadline = cl.started.Add(patience(cl.req, l.c.cfg.RequestTimeout))
 	l.lastUse = cl.started
 	l.queue.push(cl)
 	l.alarm.by(cl.deadline, cl.started)
@@ -205,7 +205,7 @@ func (l *lane) tick() {
 }
 
 func (l *lane) connError(sent bool, err error) error {
-	if errors.Is(err, ErrClosed) {
+	if err == ErrClosed || l.c.life.Err() != nil { // whatever breaks while the client closes
 		return ErrClosed
 	}
 	return &ConnError{Node: max(l.node, AnyNode), Addr: l.c.addr(l.node), Sent: sent, Err: err}
@@ -290,15 +290,9 @@ func (l *lane) connect() (*laneConn, error) {
 	conn := &laneConn{nc: nc, r: newFrameReader(nc, &l.c.frames, l.c.cfg.MaxFrameBytes, 0)}
 	stop := context.AfterFunc(l.c.life, func() { _ = nc.Close() })
 	defer stop()
-	if err := nc.SetDeadline(time.Now().Add(l.c.cfg.RequestTimeout)); err == nil {
-		conn.versions, err = negotiate(conn, l.c.cfg.ClientID)
-		if err == nil {
-			err = nc.SetDeadline(time.Time{})
-		}
-		if err != nil {
-			_ = nc.Close()
-			return nil, l.closedOr(fmt.Errorf("negotiate versions: %w", err))
-		}
+	if conn.versions, err = l.negotiate(conn); err != nil {
+		_ = nc.Close()
+		return nil, l.closedOr(fmt.Errorf("negotiate versions: %w", err))
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -342,6 +336,17 @@ func (l *lane) backOff() error {
 }
 
 // negotiate asks for the versions that the node speaks.
+func (l *lane) negotiate(conn *laneConn) (map[int16]VersionRange, error) {
+	if err := conn.nc.SetDeadline(time.Now().Add(l.c.cfg.RequestTimeout)); err != nil {
+		return nil, err
+	}
+	versions, err := negotiate(conn, l.c.cfg.ClientID)
+	if err != nil {
+		return nil, err
+	}
+	return versions, conn.nc.SetDeadline(time.Time{})
+}
+
 func negotiate(conn *laneConn, clientID string) (map[int16]VersionRange, error) {
 	req := kmsg.NewPtrApiVersionsRequest()
 	req.Version, req.ClientSoftwareName, req.ClientSoftwareVersion = 3, "insync", "1"

@@ -25,6 +25,7 @@ type node struct {
 	wakeAt   time.Time     // of the timer; zero: not set
 	closed   bool          // do not begin to run
 	stopped  chan struct{} // closed by the last runner, if Close waits for it
+	lent     []*partition  // memory of delivered that end gave back
 
 	// The runner's own.
 	parts     []*partition
@@ -149,6 +150,10 @@ func (n *node) end() {
 	for _, pt := range delivered {
 		pt.deliver()
 	}
+	clear(delivered)
+	n.mu.Lock()
+	n.lent = delivered[:0]
+	n.mu.Unlock()
 }
 
 // stop gives up running, unless there is more to do.
@@ -171,6 +176,9 @@ func (n *node) receive() {
 	n.mu.Lock()
 	answered := n.inbox
 	n.inbox = n.spare[:0]
+	if n.delivered == nil {
+		n.delivered, n.lent = n.lent, nil
+	}
 	if len(answered) > 0 && len(n.parts) > 0 {
 		n.dirty = true // what had to wait for an answer may go now
 	}

@@ -29,6 +29,7 @@ type partition struct {
 
 	deliveries []*batch      // finished, callbacks to be run in this order
 	delivering []*batch      // callbacks are being run by somebody
+	spare      []*batch      // memory for deliveries
 	delivered  chan struct{} // closed when they have run, if Close waits for it
 }
 
@@ -53,8 +54,9 @@ const (
 const minReserve = 4 << 10
 
 // add adds a record of at most size bytes to the open batch, and opens one if need be. granted is memory that the caller has waited for; it is
-// used, or left to the caller if the record is not added. A node that add returns has to be woken.
-func (pt *partition) add(r *record.Record, size int, cb callback, granted int64, sticky bool) (added, *node, urgency) {
+// used, or left to the caller if the record is not added. now is the time if the caller happens to know it, else zero. A node that add returns
+// has to be woken.
+func (pt *partition) add(r *record.Record, size int, cb callback, now time.Time, granted int64, sticky bool) (added, *node, urgency) {
 	pt.mu.Lock()
 	defer pt.mu.Unlock()
 	if pt.closed {
@@ -68,7 +70,7 @@ func (pt *partition) add(r *record.Record, size int, cb callback, granted int64,
 			return notSticky, pt.wakeLocked(full), full
 		}
 	}
-	if !pt.reserveLocked(size, granted) {
+	if !pt.reserveLocked(size, granted, now) {
 		return notMemory, pt.wakeLocked(full), full
 	}
 	b := pt.open
@@ -84,7 +86,7 @@ func (pt *partition) add(r *record.Record, size int, cb callback, granted int64,
 }
 
 // reserveLocked makes the open batch ready for another record of size bytes, if there is memory.
-func (pt *partition) reserveLocked(size int, granted int64) bool {
+func (pt *partition) reserveLocked(size int, granted int64, now time.Time) bool {
 	p, b := pt.topic.p, pt.open
 	need := int64(record.HeaderSize + size)
 	if b != nil {
@@ -96,7 +98,7 @@ func (pt *partition) reserveLocked(size int, granted int64) bool {
 		}
 	}
 	if b == nil {
-		b = p.newBatch(pt)
+		b = p.newBatch(pt, now)
 		pt.open = b
 	}
 	b.reserved += granted
@@ -284,7 +286,7 @@ func (pt *partition) deliver() {
 		return
 	}
 	for len(pt.deliveries) > 0 {
-		pt.delivering, pt.deliveries = pt.deliveries, nil
+		pt.delivering, pt.deliveries, pt.spare = pt.deliveries, pt.spare, nil
 		bs := pt.delivering
 		pt.mu.Unlock()
 		for _, b := range bs {
@@ -296,10 +298,11 @@ func (pt *partition) deliver() {
 				f.one()
 			}
 		}
-		pt.delivering = nil
 		for _, b := range bs {
 			pt.topic.p.recycleBatch(b)
 		}
+		clear(bs)
+		pt.delivering, pt.spare = nil, bs[:0]
 	}
 	if pt.delivered != nil {
 		close(pt.delivered)

@@ -26,8 +26,11 @@ func (p *Producer) initPools() {
 // maxPooledBytes is the size of the largest memory that is kept for reuse, beyond what BatchBytes asks for.
 const maxPooledBytes = 1 << 20
 
-func (p *Producer) newBatch(pt *partition) *batch {
-	now := time.Now()
+// newBatch opens a batch. now may be zero.
+func (p *Producer) newBatch(pt *partition, now time.Time) *batch {
+	if now.IsZero() {
+		now = time.Now()
+	}
 	b := p.batches.Get().(*batch)
 	*b = batch{
 		part: pt, builder: p.builders.Get().(*record.Builder), callbacks: b.callbacks[:0],

@@ -19,7 +19,7 @@ type Producer struct {
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
-	wg     sync.WaitGroup // the metadata goroutine and the reaper
+	wg     sync.WaitGroup // the metadata goroutine, timers
 
 	topics   atomic.Pointer[map[string]*topic] // replaced, under mu, never changed: readers need no lock
 	memory   memory
@@ -120,6 +120,9 @@ func (p *Producer) Enqueue(ctx context.Context, r *record.Record, done func(Meta
 
 // add puts r into a batch. A node that it returns has to be woken.
 func (p *Producer) add(ctx context.Context, r *record.Record, cb callback) (*node, urgency, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, 0, p.refusal(r, err)
+	}
 	t, err := p.topic(ctx, r.Topic)
 	if err != nil {
 		return nil, 0, p.refusal(r, err)
@@ -132,9 +135,11 @@ func (p *Producer) add(ctx context.Context, r *record.Record, cb callback) (*nod
 		return nil, 0, p.refusal(r, &record.InvalidError{Index: 0, Reason: "more than 1024 headers"})
 	}
 	stamped := r
+	var now time.Time
 	if r.Timestamp.IsZero() {
+		now = time.Now()
 		c := *r
-		c.Timestamp = time.Now()
+		c.Timestamp = now
 		stamped = &c
 	}
 	cb.timestamp = stamped.Timestamp.UnixMilli()
@@ -145,7 +150,7 @@ func (p *Producer) add(ctx context.Context, r *record.Record, cb callback) (*nod
 			p.memory.release(granted)
 			return nil, 0, p.refusal(r, err)
 		}
-		what, n, u := pt.add(stamped, size, cb, granted, sticky)
+		what, n, u := pt.add(stamped, size, cb, now, granted, sticky)
 		switch what {
 		case addedRecord:
 			if sticky {
@@ -169,6 +174,7 @@ func (p *Producer) add(ctx context.Context, r *record.Record, cb callback) (*nod
 			if err := p.awaitMemory(ctx, granted); err != nil {
 				return nil, 0, p.refusal(r, err)
 			}
+			now = time.Time{} // that was a while ago
 		}
 	}
 }
@@ -255,6 +261,17 @@ func (p *Producer) Close() error {
 		p.closeErr = p.client.Close()
 	}
 	return p.closeErr
+}
+
+// enter lets a timer's goroutine in, which Close then waits for. After Close it returns false.
+func (p *Producer) enter() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return false
+	}
+	p.wg.Add(1)
+	return true
 }
 
 // partitions lists all partitions that were ever produced to.

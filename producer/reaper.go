@@ -57,13 +57,9 @@ func (r *reaper) close() {
 
 // reap is the timer's.
 func (p *Producer) reap() {
-	p.mu.Lock()
-	if p.closed {
-		p.mu.Unlock()
+	if !p.enter() {
 		return
 	}
-	p.wg.Add(1)
-	p.mu.Unlock()
 	defer p.wg.Done()
 	p.reaper.disarm()
 	var oldest time.Time

@@ -89,6 +89,10 @@ func (p *Producer) encode(t *taken) error {
 	if b.buf != nil {
 		h := record.Batch(b.buf.b)
 		if h.ProducerID() != t.id || h.ProducerEpoch() != t.epoch || h.BaseSequence() != t.sequence {
+			if b.aliased { // by an attempt that nobody answered
+				h = h.Clone()
+				b.buf, b.aliased = &buffer{h}, false
+			}
 			h.PutProducer(t.id, t.epoch, t.sequence)
 		}
 		return nil

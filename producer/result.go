@@ -113,7 +113,6 @@ func (pt *partition) finish(b *batch, r *result) *node {
 	if b.state != flying {
 		return nil // its time was up before
 	}
-	now := time.Now()
 	w := &pt.window
 	switch r.kind {
 	case resultSuccess:
@@ -122,12 +121,12 @@ func (pt *partition) finish(b *batch, r *result) *node {
 		pt.failures, pt.notBefore = 0, time.Time{}
 	case resultRetry:
 		w.retry(b, r.maybe)
-		pt.delayLocked(b, r, now)
+		pt.delayLocked(b, r)
 	case resultSplit:
 		pt.splitLocked(b, r)
 	case resultOutOfOrder:
 		w.outOfOrder(b, pt.errorOf(b, r))
-		pt.calmLocked(b, now)
+		pt.calmLocked(b)
 	case resultLostID:
 		how := bumpEpoch
 		if r.newID {
@@ -135,7 +134,7 @@ func (pt *partition) finish(b *batch, r *result) *node {
 			p.identity.drop(w.producerID)
 		}
 		w.lostState(b, how, pt.errorOf(b, r))
-		pt.calmLocked(b, now)
+		pt.calmLocked(b)
 	case resultFatal:
 		b.maybe = b.maybe || r.maybe
 		b.rejected = rejections(b, r)
@@ -146,7 +145,8 @@ func (pt *partition) finish(b *batch, r *result) *node {
 }
 
 // delayLocked puts the retry off, except when the next leader is known already.
-func (pt *partition) delayLocked(b *batch, r *result, now time.Time) {
+func (pt *partition) delayLocked(b *batch, r *result) {
+	b.lastErr = r.err
 	if pt.window.sent[0] != b {
 		return // the first one's retry sets the pace
 	}
@@ -154,14 +154,13 @@ func (pt *partition) delayLocked(b *batch, r *result, now time.Time) {
 		pt.notBefore = time.Time{}
 		return
 	}
-	pt.backOffLocked(now)
-	b.lastErr = r.err
+	pt.backOffLocked(time.Now())
 }
 
 // calmLocked puts the retry of a refused sequence off if new numbers did not help: the leader is not as it should be.
-func (pt *partition) calmLocked(b *batch, now time.Time) {
+func (pt *partition) calmLocked(b *batch) {
 	if b.attempts > 2 && pt.window.bump != bumpNone {
-		pt.backOffLocked(now)
+		pt.backOffLocked(time.Now())
 	}
 }
 

@@ -15,19 +15,17 @@ import (
 
 // fake is a cluster of nodes that answer from scripted partitions, so that a test can say exactly what the consumer meets.
 type fake struct {
-	mu       sync.Mutex
-	topic    string
-	id       [16]byte
-	parts    []*fakePart
-	changed  chan struct{} // closed and replaced when something changes
-	fetches  int
-	inflight int
-	peak     int // of bytes given out and not released
-	out      int
-	failing  map[int32]error // node: what fetches get
-	rack     string
-	lists    int
-	timers   sync.WaitGroup
+	mu      sync.Mutex
+	topic   string
+	id      [16]byte
+	parts   []*fakePart
+	changed chan struct{} // closed and replaced when something changes
+	fetches int
+	peak    int // of bytes given out and not released
+	out     int
+	failing map[int32]error // node: what fetches get
+	lists   int
+	timers  sync.WaitGroup
 }
 
 type fakePart struct {

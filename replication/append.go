@@ -125,10 +125,6 @@ func (r *Replica) Append(b record.Batch, o AppendOptions, done func(AppendResult
 	acks := o.Acks.machine()
 	r.mu.machine.Appended(r.log.Offsets().LogEndOffset, o.Now, &fx.Effects)
 	r.afterAppendLocked(fx)
-	if fx.HighWatermark >= 0 {
-		// Before the answer, so that a reader that has seen the answer sees the record.
-		r.log.SetHighWatermark(fx.HighWatermark)
-	}
 	res.BaseOffset, res.LogAppendTime, res.LogStartOffset = appended.BaseOffset, appended.LogAppendTime, r.log.Offsets().LogStartOffset
 	outcome := r.mu.machine.Outcome(acks, appended.EndOffset)
 	if outcome != machine.Waiting {

@@ -38,7 +38,10 @@ func (r *Replica) beginLocked() *effects {
 // endLocked finishes an event: it does what must be done under the lock, lets the lock go and performs the rest. last runs at the very end of the locked part.
 func (r *Replica) endLocked(fx *effects, last ...func()) {
 	if fx.HighWatermark >= 0 {
-		r.log.SetHighWatermark(fx.HighWatermark)
+		r.log.SetHighWatermark(fx.HighWatermark) // before any answer: a reader that has seen the answer sees the record
+	}
+	if r.mu.machine.Role() != machine.Leader {
+		r.changes.Add(1)
 	}
 	r.collectWatchersLocked(fx)
 	if fx.Completed() != nil {

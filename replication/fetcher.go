@@ -101,6 +101,7 @@ type followed struct {
 
 	// The loop's own.
 	asked    position // what the fetch under way asks
+	answered bool     // and whether that was answered already
 	seen     int      // added, when the round was collected
 	failures backoff
 

@@ -87,7 +87,10 @@ func (f *Fetcher) build() {
 	}
 	f.request.Partitions = f.request.Partitions[:0]
 	for _, e := range f.round {
-		e.asked = e.replica.position(f.config.Leader, &f.syncs)
+		if e.asked.state != ready || e.asked.changes != e.replica.changes.Load() { // else nothing has happened since it was asked for last
+			e.asked = e.replica.position(f.config.Leader, &f.syncs)
+		}
+		e.answered = false
 		switch e.asked.state {
 		case notFollowing:
 			f.stall(e)
@@ -132,7 +135,7 @@ func (f *Fetcher) begin(p *FetchedPartition) *followed {
 	if e == nil {
 		e = f.mu.byID[partitionID{p.TopicID, p.Partition}]
 	}
-	if e == nil || e.asked.state != ready || (p.TopicID != log.TopicID{} && p.TopicID != e.id.topic) {
+	if e == nil || e.asked.state != ready || e.answered || (p.TopicID != log.TopicID{} && p.TopicID != e.id.topic) {
 		return nil
 	}
 	f.mu.current = e
@@ -151,10 +154,9 @@ func (f *Fetcher) end() {
 
 // handle deals with one partition's part of an answer.
 func (f *Fetcher) handle(e *followed, p *FetchedPartition) {
-	asked := e.asked
-	e.asked.state = notFollowing // each question is answered once
+	e.answered = true
 	if p.Err == nil {
-		if err := e.replica.receive(asked, p); err != nil {
+		if err := e.replica.receive(e.asked, p); err != nil {
 			f.pause(e, err)
 			return
 		}
@@ -162,11 +164,10 @@ func (f *Fetcher) handle(e *followed, p *FetchedPartition) {
 		return
 	}
 	if _, ok := errors.AsType[*log.OffsetOutOfRangeError](p.Err); ok {
-		e.asked = asked
 		f.ranges = append(f.ranges, e)
 		return
 	}
-	if errors.Is(p.Err, ErrFencedEpoch) && e.replica.followsIn(asked.leaderEpoch) {
+	if errors.Is(p.Err, ErrFencedEpoch) && e.replica.followsIn(e.asked.leaderEpoch) {
 		f.stall(e) // the leader knows more than this node: metadata will come, and Add with it
 		return
 	}

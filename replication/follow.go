@@ -18,6 +18,7 @@ type position struct {
 	lastEpoch   int32 // -1 for an empty log
 	logStart    int64
 	state       positionState
+	changes     uint64 // Replica.changes when it was taken
 }
 
 type positionState int8
@@ -37,7 +38,9 @@ func (r *Replica) position(leader int32, w *syncGroup) position {
 		return position{leaderEpoch: s.LeaderEpoch}
 	}
 	o := r.log.Offsets()
-	p := position{leaderEpoch: s.LeaderEpoch, offset: o.LogEndOffset, lastEpoch: r.lastEpochLocked(), logStart: o.LogStartOffset, state: ready}
+	p := position{
+		leaderEpoch: s.LeaderEpoch, offset: o.LogEndOffset, lastEpoch: r.lastEpochLocked(), logStart: o.LogStartOffset, state: ready, changes: r.changes.Load(),
+	}
 	if r.mu.settings.synced() && o.SyncedEndOffset < o.LogEndOffset {
 		p.state = unsynced
 		r.mu.synced.release()

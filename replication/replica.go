@@ -23,6 +23,8 @@ type Replica struct {
 
 	// performing counts effects under way and the armed retry timer; it grows only under mu and before mu.closed.
 	performing sync.WaitGroup
+	// changes counts the events while not leading: a fetcher whose count is the same need not ask for the position again. Stored under mu, loaded by the fetch loop without.
+	changes atomic.Uint64
 	// spare is the effects memory not in use: taken by beginLocked, given back by perform.
 	spare atomic.Pointer[effects]
 

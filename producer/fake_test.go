@@ -42,6 +42,7 @@ type fake struct {
 	appendTime int64 // log append time, milliseconds; 0 is create time
 	maxBatch   int   // max.message.bytes; 0 is none
 	hints      bool
+	reverse    bool // answers are in another order than requests
 	noIDs      bool // answer by topic name only (before version 13)
 }
 
@@ -295,6 +296,12 @@ func (n *fakeNode) produce(m *kmsg.ProduceRequest, reply func(transport.Reply)) 
 			rt.Partitions = append(rt.Partitions, rp)
 		}
 		res.Topics = append(res.Topics, rt)
+	}
+	if f.reverse {
+		slices.Reverse(res.Topics)
+		for i := range res.Topics {
+			slices.Reverse(res.Topics[i].Partitions)
+		}
 	}
 	answer := transport.Reply{Message: res}
 	if m.Acks == 0 {

@@ -156,7 +156,7 @@ func TestFaults_ExactlyOnceInOrder(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				rnd := rand.New(rand.NewPCG(seed, 1))
 				f := newFake(t, 3).topic("a", 4)
-				f.hints, f.noIDs = seed%2 == 0, seed%3 == 0
+				f.hints, f.noIDs, f.reverse = seed%2 == 0, seed%3 == 0, seed%4 == 1
 				f.maxBatch = []int{0, 3000}[seed/2%2]
 				c := &chaos{f: f, rnd: rand.New(rand.NewPCG(seed, 2)), percent: 25, late: true}
 				f.script = c.next

@@ -1,7 +1,6 @@
 package producer
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/insynclog/insync/log/record"
@@ -82,52 +81,4 @@ func (p *Producer) recycleRequest(r *request) {
 	r.message.Topics = r.message.Topics[:0]
 	*r = request{batches: r.batches[:0], message: r.message, done: r.done}
 	p.requests.Put(r)
-}
-
-// split encodes the records of b anew, in two batches of half the number. They share b's memory of the bound.
-func (p *Producer) split(b *batch) ([]*batch, error) {
-	half := int(b.count) / 2
-	builder := p.builders.Get().(*record.Builder)
-	defer func() { p.recycleBuilder(builder) }()
-	var parts []*batch
-	var i, from int
-	emit := func(to int) error {
-		buf := p.buffers.Get().(*buffer)
-		out, err := builder.Build(buf.b[:0])
-		if err != nil {
-			return err
-		}
-		buf.b = out
-		part := *b
-		part.buf, part.builder, part.rawBytes = buf, nil, builder.Size()
-		builder.Reset()
-		part.callbacks = append([]callback(nil), b.callbacks[from:to]...)
-		part.count = int32(to - from)
-		part.reserved = b.reserved / 2
-		part.flushes = append([]*flush(nil), b.flushes...)
-		parts = append(parts, &part)
-		from = to
-		return nil
-	}
-	for r, err := range record.Batch(b.buf.b).All() {
-		if err != nil {
-			return nil, fmt.Errorf("split: %w", err)
-		}
-		if i == half {
-			if err := emit(half); err != nil {
-				return nil, fmt.Errorf("split: %w", err)
-			}
-		}
-		builder.Append(r)
-		i++
-	}
-	if err := emit(i); err != nil {
-		return nil, fmt.Errorf("split: %w", err)
-	}
-	parts[0].reserved = b.reserved - parts[1].reserved
-	for _, f := range b.flushes {
-		f.left.Add(1) // b counted once
-	}
-	b.state, b.reserved = finished, 0
-	return parts, nil
 }

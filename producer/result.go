@@ -3,9 +3,6 @@ package producer
 import (
 	"context"
 	"errors"
-	"fmt"
-	"net"
-	"strconv"
 	"strings"
 	"time"
 
@@ -197,23 +194,4 @@ func rejections(b *batch, r *result) []error {
 		errs[rec.RelativeOffset] = e
 	}
 	return errs
-}
-
-// timeoutError is the error of a batch whose delivery timeout is over.
-func (p *Producer) timeoutError(b *batch) *Error {
-	e := &Error{Topic: b.part.topic.name, Partition: b.part.number, Outcome: NotCommitted}
-	e.Err = fmt.Errorf("%w after %v", ErrDeliveryTimeout, p.c.DeliveryTimeout)
-	if b.lastErr != nil {
-		e.Err = fmt.Errorf("%w after %v and %d attempts, the last: %w", ErrDeliveryTimeout, p.c.DeliveryTimeout, b.attempts, b.lastErr)
-	}
-	return e
-}
-
-// closedError is the error of a batch that Close ended.
-func closedError(b *batch) *Error {
-	return &Error{Topic: b.part.topic.name, Partition: b.part.number, Outcome: NotCommitted, Err: ErrClosed}
-}
-
-func joinHostPort(host string, port int32) string {
-	return net.JoinHostPort(host, strconv.Itoa(int(port)))
 }

@@ -96,7 +96,7 @@ func (w *window) renumber() {
 	} else {
 		w.producerEpoch++
 	}
-	w.bump, w.established, w.next = bumpNone, false, 0
+	w.restart()
 	for _, b := range w.sent {
 		if b.state == waiting {
 			w.number(b)
@@ -107,6 +107,11 @@ func (w *window) renumber() {
 // assign gives the window the producer's id and epoch. The sequences start from 0.
 func (w *window) assign(producerID int64, epoch int16) {
 	w.producerID, w.producerEpoch, w.established = producerID, epoch, false
+}
+
+// restart begins with the first number again. Nothing that has a number may be under way.
+func (w *window) restart() {
+	w.bump, w.established, w.next = bumpNone, false, 0
 }
 
 func (w *window) number(b *batch) {
@@ -138,9 +143,6 @@ func (w *window) retry(b *batch, maybe bool) {
 	b.state = waiting
 	b.maybe = b.maybe || maybe
 }
-
-// reject notes that the leader refused b for good, without appending it.
-func (w *window) reject(b *batch, err *Error) { w.fail(b, err) }
 
 // fail ends b with an error, and sees to the gap that its sequence numbers leave.
 func (w *window) fail(b *batch, err *Error) {

@@ -160,6 +160,7 @@ func (l *Log) appendedLocked(h, b record.Batch, size int64) error {
 		stored = append(append(record.Batch(nil), h...), b[record.HeaderSize:]...)
 	}
 	if ended, ok := l.mu.producers.update(stored); ok && ended.abort {
+		l.mu.newNames = true // the transaction index may be new
 		return l.active().AddAborted(ended.aborted())
 	}
 	return nil

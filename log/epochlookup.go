@@ -28,10 +28,7 @@ func (l *Log) StartEpoch(epoch int32) error {
 	if !dirty {
 		return nil
 	}
-	if err := l.writeEpochs(); err != nil {
-		return l.fail(err)
-	}
-	return l.fail(syncDir(l.fs, l.dir))
+	return l.fail(l.syncNames())
 }
 
 // EpochAt returns the leader epoch of the record at offset; ok is false when unknown. Safe for concurrent use, without a lock.

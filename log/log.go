@@ -198,11 +198,11 @@ func (l *Log) settle() error {
 	if err := a.Sync(true); err != nil {
 		return err
 	}
-	if err := l.writeEpochs(); err != nil {
-		return err
-	}
 	if snap != nil {
 		return l.writeSnapshots([]snapshotFiles{*snap})
 	}
-	return syncDir(l.fs, l.dir)
+	l.mu.Lock()
+	l.mu.newNames = true // the indexes' names
+	l.mu.Unlock()
+	return l.syncNames()
 }

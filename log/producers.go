@@ -56,10 +56,10 @@ func insertOffset(list []int64, o int64) []int64 {
 	return slices.Insert(list, at, o)
 }
 
-// removeSnapshots removes snapshots; durable after a sync of the directory.
-func removeSnapshots(fsys vfs.FS, dir string, offsets []int64) error {
+// removeSnapshots removes files of snapshots; durable after a sync of the directory.
+func removeSnapshots(fsys vfs.FS, dir string, offsets []int64, suffixes ...string) error {
 	for _, o := range offsets {
-		for _, suffix := range []string{snapshotSuffix, producersSuffix} {
+		for _, suffix := range suffixes {
 			name := dir + "/" + segment.FileName(o, suffix)
 			if err := fsys.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return storage("remove", name, err)

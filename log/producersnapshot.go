@@ -234,14 +234,13 @@ func (p *producerState) encode(offset int64) snapshotFiles {
 	return snapshotFiles{offset: offset, snapshot: s, side: encodeProducers(entries, p.unreplicated, s)}
 }
 
-// write writes the files, the side file first; the names are durable after a sync of the directory.
-func (f snapshotFiles) write(fsys vfs.FS, dir string) error {
-	if f.side != nil {
-		if err := writeSmallFile(fsys, dir+"/"+segment.FileName(f.offset, producersSuffix), f.side); err != nil {
-			return err
-		}
+// writeSide writes the side file, if there is one. It comes before the snapshot: a crash in between may leave the snapshot alone, which is known not to
+// be whole.
+func (f snapshotFiles) writeSide(fsys vfs.FS, dir string) (wrote bool, err error) {
+	if f.side == nil {
+		return false, nil
 	}
-	return writeSmallFile(fsys, dir+"/"+segment.FileName(f.offset, snapshotSuffix), f.snapshot)
+	return true, writeSmallFile(fsys, dir+"/"+segment.FileName(f.offset, producersSuffix), f.side)
 }
 
 // readSnapshot reads a snapshot with its side file. bad is what is wrong with it, if it cannot be used. Without a side file that belongs to it

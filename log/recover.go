@@ -18,6 +18,7 @@ type found struct {
 	bases     []int64         // of .log files, rising
 	sizes     map[int64]int64 // of .log files, by base
 	snapshots []int64         // rising
+	lone      []int64         // those of them that lack their side file
 	leftovers []string        // files that mean nothing
 	epochs    bool            // there is an epoch checkpoint
 	foreign   string          // a file that is no log's
@@ -40,6 +41,7 @@ func (l *Log) listLog() (found, error) {
 		return f, storage("list", l.dir, err)
 	}
 	indexes := map[int64][]string{}
+	var sides []int64
 	for _, e := range entries {
 		name := e.Name()
 		base, suffix, ok := segment.ParseFileName(name)
@@ -54,7 +56,16 @@ func (l *Log) listLog() (found, error) {
 			f.bases = append(f.bases, base)
 			f.sizes[base] = info.Size()
 		case ok && suffix == snapshotSuffix:
+			info, err := e.Info()
+			if err != nil {
+				return f, storage("stat", l.dir+"/"+name, err)
+			}
 			f.snapshots = append(f.snapshots, base)
+			if info.Size() > snapshotHeadBytes {
+				f.lone = append(f.lone, base)
+			}
+		case ok && suffix == producersSuffix:
+			sides = append(sides, base)
 		case ok && (suffix == segment.OffsetIndexSuffix || suffix == segment.TimeIndexSuffix || suffix == segment.TxnIndexSuffix):
 			indexes[base] = append(indexes[base], name)
 		case name == epochsFile:
@@ -66,6 +77,12 @@ func (l *Log) listLog() (found, error) {
 	}
 	slices.Sort(f.bases)
 	slices.Sort(f.snapshots)
+	for _, o := range sides {
+		if _, ok := slices.BinarySearch(f.snapshots, o); !ok {
+			f.leftovers = append(f.leftovers, segment.FileName(o, producersSuffix))
+		}
+	}
+	f.lone = slices.DeleteFunc(f.lone, func(o int64) bool { return slices.Contains(sides, o) })
 	for base, names := range indexes {
 		if _, ok := f.sizes[base]; !ok {
 			f.leftovers = append(f.leftovers, names...)
@@ -115,7 +132,7 @@ func (l *Log) load(f found) error {
 	if l.home.clean {
 		err = l.loadClean(f, point)
 	} else {
-		err = l.recover(f, point)
+		err = l.recover(f, point, start)
 	}
 	if err != nil {
 		return err
@@ -144,7 +161,7 @@ func (l *Log) begin(f found, point, start int64) error {
 	if point > start {
 		return &CorruptError{Path: l.dir, Offset: point, Err: errNoSegments}
 	}
-	if err := removeSnapshots(l.fs, l.dir, f.snapshots); err != nil {
+	if err := removeSnapshots(l.fs, l.dir, f.snapshots, snapshotSuffix, producersSuffix); err != nil {
 		return err
 	}
 	s, err := segment.Create(l.segmentConfigLocked(), start)
@@ -235,13 +252,22 @@ func (l *Log) openSealed(f found, n int) []*segment.Segment {
 
 // recover opens the segments after a stop that was not clean. Below the recovery point all is believed; from there on every batch is checked, and the first that
 // is not whole is cut off with all that follows it.
-func (l *Log) recover(f found, point int64) error {
+func (l *Log) recover(f found, point, start int64) error {
 	point, err := l.provenPoint(point)
 	if err != nil {
 		return err
 	}
+	if f.bases[0] > max(point, start) {
+		// Only a crash before any sync can have lost the segments in front of it, and then nothing is left that counts.
+		if err := l.removeBehind(f, 0); err != nil {
+			return err
+		}
+		l.epochs.set(nil)
+		return l.begin(f, point, start)
+	}
 	l.epochs.truncateEnd(point) // the batches behind it tell the rest again
-	first, _ := slices.BinarySearch(f.bases, point+1)
+	// A segment that ends at the point may have been sealed after it was synced: it is gone through, too, which takes no more than a look at its end.
+	first, _ := slices.BinarySearch(f.bases, point)
 	first = max(first-1, 0)
 	segs := l.openSealed(f, first)
 	l.segments.Store(&segs)
@@ -312,7 +338,7 @@ func (l *Log) recoverSegments(f found, segs []*segment.Segment, first int, point
 			return err
 		}
 	}
-	return l.settleRecovered(first, point)
+	return l.settleRecovered(f, first, point)
 }
 
 // removeBehind removes the segments from number i on, the last first.
@@ -329,7 +355,7 @@ func (l *Log) removeBehind(f found, i int) error {
 }
 
 // settleRecovered makes what was recovered durable and leaves a snapshot that says so.
-func (l *Log) settleRecovered(first int, point int64) error {
+func (l *Log) settleRecovered(f found, first int, point int64) error {
 	segs := *l.segments.Load()
 	for _, s := range segs[first:] {
 		if err := s.Sync(true); err != nil {
@@ -339,17 +365,21 @@ func (l *Log) settleRecovered(first int, point int64) error {
 	end := l.active().EndOffset()
 	// Snapshots above the end are of another past. None is: one that was sound was the recovery point. Damaged ones go.
 	i, _ := slices.BinarySearch(l.mu.snapshots, end+1)
-	if err := removeSnapshots(l.fs, l.dir, l.mu.snapshots[i:]); err != nil {
+	if err := removeSnapshots(l.fs, l.dir, l.mu.snapshots[i:], snapshotSuffix, producersSuffix); err != nil {
 		return err
 	}
 	l.mu.snapshots = l.mu.snapshots[:i:i]
 	l.epochs.truncateEnd(end)
 	l.mu.changed = true
-	if end > point {
-		if err := l.writeEpochs(); err != nil {
+	if end > point || len(f.lone) > 0 {
+		if err := l.writeSnapshots([]snapshotFiles{l.mu.producers.encode(end)}); err != nil {
 			return err
 		}
-		if err := l.writeSnapshots([]snapshotFiles{l.mu.producers.encode(end)}); err != nil {
+		// Now that there is a whole one, those that are not are in the way.
+		lone := func(o int64) bool { return o != end && slices.Contains(f.lone, o) }
+		l.mu.snapshots = slices.DeleteFunc(l.mu.snapshots, lone)
+		f.lone = slices.DeleteFunc(f.lone, func(o int64) bool { return o == end })
+		if err := removeSnapshots(l.fs, l.dir, f.lone, snapshotSuffix, producersSuffix); err != nil {
 			return err
 		}
 	}
@@ -406,7 +436,7 @@ func (l *Log) newestSnapshotLocked(limit int64) (best snapshotState, at int64, e
 		}
 		if bad != nil {
 			l.logger.Warn("producer snapshot is damaged and removed", "dir", l.dir, "offset", o, "err", bad)
-			if err := removeSnapshots(l.fs, l.dir, []int64{o}); err != nil {
+			if err := removeSnapshots(l.fs, l.dir, []int64{o}, snapshotSuffix, producersSuffix); err != nil {
 				return snapshotState{}, 0, err
 			}
 			l.mu.snapshots = slices.DeleteFunc(l.mu.snapshots, func(s int64) bool { return s == o })

@@ -1,6 +1,8 @@
 package log
 
 import (
+	"slices"
+
 	"github.com/insynclog/insync/segment"
 )
 
@@ -103,15 +105,11 @@ func (l *Log) endSync(sealed int, end int64) error {
 			return err
 		}
 	}
-	if err := l.writeEpochs(); err != nil {
-		return err
-	}
 	return l.writeSnapshots(ready)
 }
 
-// writeEpochs writes the epoch cache if it is not on disk as it is. It comes before whatever lets a recovery begin further up. The name is durable
-// after a sync of the directory.
-func (l *Log) writeEpochs() error {
+// writeEpochs writes the epoch cache if it is not on disk as it is. The name is durable after a sync of the directory.
+func (l *Log) writeEpochs() (wrote bool, err error) {
 	l.mu.Lock()
 	var b []byte
 	if l.epochs.dirty {
@@ -120,41 +118,76 @@ func (l *Log) writeEpochs() error {
 	}
 	l.mu.Unlock()
 	if b == nil {
-		return nil
+		return false, nil
 	}
-	return writeSmallFile(l.fs, l.dir+"/"+epochsFile, b)
+	return true, writeSmallFile(l.fs, l.dir+"/"+epochsFile, b)
 }
 
-// writeSnapshots writes snapshots, durably, and then removes older ones that no segment begins at.
+// syncNames makes everything durable that must not be missing below a recovery point but the batches: the epoch cache, and the names of index files.
+func (l *Log) syncNames() error {
+	wrote, err := l.writeEpochs()
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	names := l.mu.newNames
+	l.mu.newNames = false
+	l.mu.Unlock()
+	if !wrote && !names {
+		return nil
+	}
+	return syncDir(l.fs, l.dir)
+}
+
+// writeSnapshots writes snapshots, durably, and then removes older ones that no segment begins at. The batches below them have been synced, with the indexes. A
+// snapshot moves the recovery point: what else has to be durable below it comes first.
 func (l *Log) writeSnapshots(files []snapshotFiles) error {
+	l.mu.Lock()
+	// Without an older one to fall back on, a snapshot must not be there without its side file.
+	first := len(l.mu.snapshots) == 0
+	l.mu.Unlock()
 	for _, f := range files {
-		if err := f.write(l.fs, l.dir); err != nil {
+		wrote, err := f.writeSide(l.fs, l.dir)
+		if err != nil {
+			return err
+		}
+		if wrote && first {
+			l.mu.Lock()
+			l.mu.newNames = true
+			l.mu.Unlock()
+		}
+	}
+	if err := l.syncNames(); err != nil {
+		return err
+	}
+	for _, f := range files {
+		if err := writeSmallFile(l.fs, l.dir+"/"+segment.FileName(f.offset, snapshotSuffix), f.snapshot); err != nil {
 			return err
 		}
 	}
 	if err := syncDir(l.fs, l.dir); err != nil {
 		return err
 	}
-	bases := map[int64]bool{}
-	for _, s := range *l.segments.Load() {
-		bases[s.BaseOffset()] = true
-	}
+	return removeSnapshots(l.fs, l.dir, l.replaceSnapshots(files), snapshotSuffix, producersSuffix)
+}
+
+// replaceSnapshots adds files to the list of snapshots, and takes those off it that are not needed any more: all but the newest and those in front of segments.
+func (l *Log) replaceSnapshots(files []snapshotFiles) (old []int64) {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	list := l.mu.snapshots
 	for _, f := range files {
 		list = insertOffset(list, f.offset)
 	}
-	var old, keep []int64
-	for i, o := range list {
-		if i < len(list)-1 && !bases[o] {
+	segs := *l.segments.Load()
+	l.mu.snapshots = slices.DeleteFunc(list, func(o int64) bool {
+		drop := o < list[len(list)-1] && segs[floorSegment(segs, o)].BaseOffset() != o
+		if drop {
 			old = append(old, o)
-		} else {
-			keep = append(keep, o)
 		}
-	}
-	l.mu.snapshots = keep
-	l.mu.Unlock()
-	return removeSnapshots(l.fs, l.dir, old)
+		return drop
+	})
+	return old
 }
 
 // checkpoint syncs what has been rolled and never synced, and takes note of the log's positions for the checkpoint files.
@@ -190,10 +223,7 @@ func (l *Log) checkpointNow() error {
 		err := a.Sync(true)
 		a.Release()
 		if err == nil {
-			err = l.writeEpochs()
-		}
-		if err == nil {
-			err = syncDir(l.fs, l.dir)
+			err = l.syncNames()
 		}
 		if err != nil {
 			return err

@@ -59,7 +59,7 @@ func (l *Log) truncateTo(offset int64) error {
 
 // disclaim takes back, durably, whatever says that offsets from point on were synced, or that the log starts above start.
 func (l *Log) disclaim(point, start int64) error {
-	if err := l.home.lower(l.key, point, start); err != nil {
+	if err := l.home.lower(l.key, max(point, 0), start); err != nil {
 		return err
 	}
 	l.mu.Lock()
@@ -74,10 +74,14 @@ func (l *Log) disclaim(point, start int64) error {
 	if len(gone) == 0 {
 		return nil
 	}
-	if err := removeSnapshots(l.fs, l.dir, gone); err != nil {
+	// The side files go when the snapshots are gone for good: one that came back alone might be all there is.
+	if err := removeSnapshots(l.fs, l.dir, gone, snapshotSuffix); err != nil {
 		return err
 	}
-	return syncDir(l.fs, l.dir)
+	if err := syncDir(l.fs, l.dir); err != nil {
+		return err
+	}
+	return removeSnapshots(l.fs, l.dir, gone, producersSuffix)
 }
 
 // dropSegments publishes what is left and removes the files of the others, the last first, durably.
@@ -138,19 +142,30 @@ func (l *Log) TruncateFullyAndStartAt(offset int64) error {
 }
 
 func (l *Log) restartAt(offset int64) error {
-	if err := l.disclaim(0, offset); err != nil {
+	if err := l.disclaim(-1, offset); err != nil {
 		return err
 	}
+	// The old files first, the last one first: a crash in between leaves a prefix of the log, or nothing.
 	old := *l.segments.Load()
-	if err := removeSnapshots(l.fs, l.dir, []int64{0}); err != nil {
-		return err
-	}
-	// The old files first: a crash in between leaves a prefix of the log, or nothing.
 	for _, s := range slices.Backward(old) {
 		if err := s.Remove(); err != nil {
 			return err
 		}
 	}
+	if err := l.startSegment(offset); err != nil {
+		return err
+	}
+	for _, s := range old {
+		if err := s.Release(); err != nil {
+			return err
+		}
+	}
+	// Proof that nothing is missing in front of the first segment.
+	return l.writeSnapshots([]snapshotFiles{newProducerState().encode(offset)})
+}
+
+// startSegment makes a first segment at offset and forgets whatever was before.
+func (l *Log) startSegment(offset int64) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s, err := segment.Create(l.segmentConfigLocked(), offset)
@@ -158,15 +173,10 @@ func (l *Log) restartAt(offset int64) error {
 		return err
 	}
 	l.segments.Store(&[]*segment.Segment{s})
-	l.mu.unsynced, l.mu.pending, l.mu.snapshots = nil, nil, nil
+	l.mu.unsynced, l.mu.pending = nil, nil
 	l.mu.changed, l.mu.newNames = true, false
 	l.mu.producers.restore(snapshotState{}, 0)
 	l.epochs.set(nil)
 	l.publishLocked(Offsets{LogStartOffset: offset, HighWatermark: offset, SyncedEndOffset: offset, LogEndOffset: offset})
-	for _, s := range old {
-		if err := s.Release(); err != nil {
-			return err
-		}
-	}
-	return syncDir(l.fs, l.dir)
+	return nil
 }

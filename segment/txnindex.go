@@ -52,7 +52,7 @@ func parseTxnIndex(b []byte, base, end int64) ([]AbortedTxn, error) {
 			LastOffset:       int64(binary.BigEndian.Uint64(b[18:])),
 			LastStableOffset: int64(binary.BigEndian.Uint64(b[26:])),
 		}
-		if a.LastOffset <= last || a.LastOffset >= end || a.FirstOffset > a.LastOffset || a.FirstOffset < 0 {
+		if a.LastOffset <= last || a.LastOffset >= end || a.FirstOffset >= a.LastOffset || a.FirstOffset < 0 {
 			return nil, fmt.Errorf("entry [%d, %d] after %d in segment [%d, %d)", a.FirstOffset, a.LastOffset, last, base, end)
 		}
 		last = a.LastOffset

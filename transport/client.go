@@ -144,7 +144,6 @@ func (c *Client) Close() error {
 		}
 	}
 	c.mu.Unlock()
-	c.end()
 	c.meta.close()
 	if c.direct != nil {
 		c.direct.close()
@@ -152,8 +151,15 @@ func (c *Client) Close() error {
 	for _, l := range lanes {
 		l.close()
 	}
+	c.end() // after the requests have failed, so that no handler answers them because its context ended
 	c.wg.Wait()
 	return nil
+}
+
+func (c *Client) closed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.mu.closed
 }
 
 // AnyNode as a node id stands for whichever node answers.

@@ -1,13 +1,13 @@
 // Package transport carries Kafka's protocol: networks, a server, and a client that finds the right node.
 //
-//	      Client ──────────────────────────────────────────── Server
-//	        │  one connection per node and lane:                 │ per connection: a reader that runs
-//	        │  produce · fetch · private · other                 │ the Handler, a writer of replies
-//	        │                                                    │
-//	        ├── lane: queue ▶ write ▶ inflight ◀ read ═══════════╡ frame ▶ decode ▶ Handler.Serve
-//	        │                          net.Conn of a Network     │         replies in request order ▶ write
-//	        │                                                    │
-//	        └── direct: Handler.Serve of a node in this process, no socket, no encoding, no copy
+//	Client ──────────────────────────────────────────── Server
+//	  │  one connection per node and lane:                 │ per connection: a reader that runs
+//	  │  produce · fetch · private · other                 │ the Handler, a writer of replies
+//	  │                                                    │
+//	  ├── lane: queue ▶ write ▶ inflight ◀ read ═══════════╡ frame ▶ decode ▶ Handler.Serve
+//	  │                          net.Conn of a Network     │         replies in request order ▶ write
+//	  │                                                    │
+//	  └── direct: Handler.Serve of a node in this process, no socket, no encoding, no copy
 //
 // A [Network] has the shape of package net, so TCP, TLS, the in-memory network [Mem] and a user's overlay fit behind it, and foreign Kafka clients, too. Messages are the structs of kmsg. A frame
 // on the wire is

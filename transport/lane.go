@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net"
 	"sync"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -181,7 +179,7 @@ func (l *lane) tick() {
 		if !cl.deadline.After(now) {
 			l.queue.remove(cl)
 			cl.state = callDone
-			late = append(late, outcome{cl, l.connError(false, ErrTimeout)})
+			late = append(late, outcome{cl, l.connErrorLocked(false, ErrTimeout)})
 		}
 		cl = next
 	}
@@ -204,8 +202,9 @@ func (l *lane) tick() {
 	finishAll(late)
 }
 
-func (l *lane) connError(sent bool, err error) error {
-	if err == ErrClosed || l.c.life.Err() != nil { // whatever breaks while the client closes
+// connErrorLocked says what became of a call.
+func (l *lane) connErrorLocked(sent bool, err error) error {
+	if l.closed { // whatever breaks while the client closes
 		return ErrClosed
 	}
 	return &ConnError{Node: max(l.node, AnyNode), Addr: l.c.addr(l.node), Sent: sent, Err: err}
@@ -255,7 +254,7 @@ func (l *lane) settle(err error, connected bool) (failed []outcome) {
 		}
 		lost = true
 		cl.state = callDone
-		failed = append(failed, outcome{cl, l.connError(cl.sent, err)})
+		failed = append(failed, outcome{cl, l.connErrorLocked(cl.sent, err)})
 	}
 	if !lost {
 		return failed // the connection ended while idle; what was queued since goes to the next
@@ -263,7 +262,7 @@ func (l *lane) settle(err error, connected bool) (failed []outcome) {
 	for cl := l.queue.head; cl != nil; cl = l.queue.head {
 		l.queue.remove(cl)
 		cl.state = callDone
-		failed = append(failed, outcome{cl, l.connError(false, err)})
+		failed = append(failed, outcome{cl, l.connErrorLocked(false, err)})
 	}
 	return failed
 }
@@ -333,71 +332,6 @@ func (l *lane) backOff() error {
 		return ErrClosed
 	}
 	return nil
-}
-
-// negotiate asks for the versions that the node speaks.
-func (l *lane) negotiate(conn *laneConn) (map[int16]VersionRange, error) {
-	if err := conn.nc.SetDeadline(time.Now().Add(l.c.cfg.RequestTimeout)); err != nil {
-		return nil, err
-	}
-	versions, err := negotiate(conn, l.c.cfg.ClientID)
-	if err != nil {
-		return nil, err
-	}
-	return versions, conn.nc.SetDeadline(time.Time{})
-}
-
-func negotiate(conn *laneConn, clientID string) (map[int16]VersionRange, error) {
-	req := kmsg.NewPtrApiVersionsRequest()
-	req.Version, req.ClientSoftwareName, req.ClientSoftwareVersion = 3, "insync", "1"
-	for correlation := int32(-2); correlation < 0; correlation++ {
-		resp, err := askVersions(conn, req, correlation, clientID)
-		if err != nil {
-			return nil, err
-		}
-		versions := make(map[int16]VersionRange, len(resp.ApiKeys))
-		for _, k := range resp.ApiKeys {
-			versions[k.ApiKey] = VersionRange{k.MinVersion, k.MaxVersion}
-		}
-		if resp.ErrorCode == 0 {
-			return versions, nil
-		}
-		if resp.ErrorCode != kerr.UnsupportedVersion.Code || req.Version == 0 {
-			return nil, kerr.ErrorForCode(resp.ErrorCode)
-		}
-		req.Version = min(req.Version-1, max(versions[keyApiVersions].Max, 0)) // old nodes send no list: 0
-	}
-	return nil, kerr.ErrorForCode(kerr.UnsupportedVersion.Code)
-}
-
-func askVersions(conn *laneConn, req *kmsg.ApiVersionsRequest, correlation int32, clientID string) (_ *kmsg.ApiVersionsResponse, err error) {
-	var fb frameBuffer
-	appendRequest(&fb, req, correlation, clientID)
-	if _, err := fb.flush(conn.nc, conn.r.pool); err != nil {
-		return nil, err
-	}
-	f, err := conn.r.next()
-	if err != nil {
-		if errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF
-		}
-		return nil, err
-	}
-	got, rest, err := parseResponseHeader(f.b)
-	if err != nil {
-		return nil, err
-	}
-	if got != correlation {
-		return nil, errUnexpected
-	}
-	defer recovered(&err)
-	resp := kmsg.NewPtrApiVersionsResponse()
-	if len(rest) >= 2 && int16(rest[0])<<8|int16(rest[1]) == kerr.UnsupportedVersion.Code {
-		resp.Version = 0 // whatever was asked for
-	} else {
-		resp.Version = req.Version
-	}
-	return resp, resp.ReadFrom(rest)
 }
 
 // converse writes what is queued, while read takes the responses, until the connection ends.
@@ -511,81 +445,8 @@ func (l *lane) written(batch []*call, n int64) (done []outcome) {
 			done = append(done, outcome{cl, nil})
 		default:
 			cl.state = callDone
-			done = append(done, outcome{cl, l.connError(false, l.err)})
+			done = append(done, outcome{cl, l.connErrorLocked(false, l.err)})
 		}
 	}
 	return done
-}
-
-// read takes responses until the connection ends; the error is never nil.
-func (l *lane) read(conn *laneConn) error {
-	for {
-		f, err := conn.r.next()
-		if err != nil {
-			return err
-		}
-		correlation, rest, err := parseResponseHeader(f.b)
-		if err != nil {
-			return err
-		}
-		cl, wanted, err := l.answered(correlation)
-		if err != nil {
-			return err
-		}
-		if !wanted {
-			l.pop(cl)
-			l.c.frames.put(f)
-			continue
-		}
-		resp, err := decodeResponse(cl, rest)
-		if err != nil {
-			return &ProtocolError{Key: cl.key, Version: cl.version, Err: err}
-		}
-		r := Response{Message: resp}
-		if cl.key == keyFetch && f.class >= 0 { // its records are in f
-			r.Release = sync.OnceFunc(func() { l.c.frames.put(f) })
-		}
-		if l.pop(cl) {
-			cl.finish(r, nil)
-		} else if r.Release != nil {
-			r.Release()
-		}
-	}
-}
-
-// answered returns the call that a response belongs to and whether anybody still waits for it.
-func (l *lane) answered(correlation int32) (cl *call, wanted bool, err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	cl = l.inflight.head
-	if cl == nil || cl.correlation != correlation {
-		return nil, false, errUnexpected
-	}
-	return cl, cl.state != callDone && cl.cancelled == nil, nil
-}
-
-// pop ends the call at the head of inflight and tells whether it is to be reported as answered.
-func (l *lane) pop(cl *call) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.inflight.remove(cl)
-	l.lastUse = time.Now()
-	if cl.state == callDone || cl.cancelled != nil {
-		return false
-	}
-	cl.state = callDone
-	return true
-}
-
-// decodeResponse is the one place where bytes from a node become a response. Records alias b.
-func decodeResponse(cl *call, b []byte) (resp kmsg.Response, err error) {
-	defer recovered(&err)
-	resp = cl.req.ResponseKind()
-	resp.SetVersion(cl.version)
-	if resp.IsFlexible() && cl.key != keyApiVersions {
-		if b, err = skipTags(b); err != nil {
-			return nil, err
-		}
-	}
-	return resp, resp.ReadFrom(b)
 }

@@ -565,7 +565,7 @@ func (p *produced) wait() AppendResult {
 // produce appends to the leader with acks=all, again and again until it is acknowledged.
 func (c *testCluster) produce(p int, value string) AppendResult {
 	c.tb.Helper()
-	for range 1000 {
+	for range 5000 { // a fetch on a link that was cut ends with the time-out, 30 s
 		if l := c.state(p).Leader; l > 0 {
 			if life := c.node(l).current(); life != nil {
 				if res := produceTo(c.tb, life.replicas[p], AcksAll, value).wait(); res.Err == nil {

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/insynclog/insync/log"
@@ -83,6 +84,7 @@ type fetchOp struct {
 	urgent bool // something that does not wait
 	got    []fetchAnswer
 	late   []*fetchPartition // there were no bytes left for them
+	behind []*fetchPartition // of a follower that is not in their ISR
 
 	resp       kmsg.FetchResponse
 	topics     []kmsg.FetchResponseTopic
@@ -365,6 +367,9 @@ func (op *fetchOp) look(p *fetchPartition) {
 		}
 		err = a.result.Err
 	}
+	if op.follower >= 0 && op.session != nil && p.listed && err == nil && !op.inSync(part) {
+		op.behind = append(op.behind, p)
+	}
 	p.listed = false
 	a.err = err
 	a.bytes = a.result.Slice.Len()
@@ -377,6 +382,12 @@ func (op *fetchOp) look(p *fetchPartition) {
 		return
 	}
 	a.result.Slice.Release()
+}
+
+// inSync tells whether the follower is in the partition's ISR. While it is not, each of its fetches is recorded, listed or not: any of them may be the one with which it can join.
+func (op *fetchOp) inSync(part *partition) bool {
+	p := partitionOf(op.b.metadataImage(), part.topic, part.index)
+	return p != nil && slices.Contains(p.ISR, op.follower)
 }
 
 // find finds the partition here.
@@ -472,6 +483,10 @@ func (op *fetchOp) answer() {
 			op.set.push(a.p)
 		}
 	}
+	for _, p := range op.behind {
+		p.listed = true
+		op.set.push(p)
+	}
 	if op.session != nil {
 		op.resp.SessionID = op.session.id
 		op.b.endSession(op.session)
@@ -510,6 +525,8 @@ func (op *fetchOp) recycle() {
 		op.b.buffers.put(op.buf)
 	}
 	clear(op.got)
+	clear(op.behind)
+	op.behind = op.behind[:0]
 	clear(op.topics)
 	clear(op.partitions)
 	clear(op.files)

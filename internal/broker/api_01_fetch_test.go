@@ -460,7 +460,7 @@ func TestKIP392_NearestReplica(t *testing.T) {
 		t.Log("a replica that lacks the offset is not chosen")
 		h.net.SetLink(fmt.Sprintf("n%d", near.id), fmt.Sprintf("n%d", leader.id), transport.Link{Stall: true})
 		time.Sleep(time.Second)
-		leader.mustProduce("t", 0, "w") // the other follower is enough
+		require.Zero(t, leader.produce("t", 0, 1, batch(t, "w")).ErrorCode)
 		req := fetchRequest("t", 0, 2)
 		req.Rack = near.c.Rack
 		assert.Equal(t, int32(-1), one(t, call[*kmsg.FetchResponse](leader, req)).PreferredReadReplica)

@@ -103,7 +103,20 @@ func (a *applier) run() {
 		close(a.change)
 		a.change = make(chan struct{})
 		a.mu.Unlock()
+		if shuttingDown(d) {
+			a.b.life.kick() // who shuts down waits until the controller knows that all have heard of it
+		}
 	}
+}
+
+// shuttingDown tells whether a delta has a broker enter controlled shutdown.
+func shuttingDown(d *controller.Delta) bool {
+	for _, id := range d.Brokers {
+		if n := d.New.Brokers[id]; n != nil && n.InControlledShutdown {
+			return true
+		}
+	}
+	return false
 }
 
 // localState is one partition of the delta that belongs on this node.

@@ -294,6 +294,7 @@ func (b *Broker) Close() error {
 	if unsubscribe != nil {
 		unsubscribe()
 	}
+	b.life.stop()
 	b.parked.endAll()
 	err := b.peers.Close()
 	b.wg.Wait()

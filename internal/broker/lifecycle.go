@@ -41,7 +41,8 @@ type lifecycle struct {
 	leaving  bool          // HandOver was called
 	allowed  chan struct{} // closed when the controller lets the node go
 	released bool
-	fenced   bool // as the last event said
+	fenced   bool        // as the last event said
+	alarm    *time.Timer // at servedUntil
 
 	// of run
 	incarnation    [16]byte
@@ -221,7 +222,24 @@ func (l *lifecycle) heartbeat() error {
 
 // extend notes that the controller answered what was sent at a time.
 func (l *lifecycle) extend(sent time.Time) {
-	l.servedUntil.Store(int64(sent.Sub(l.b.began) + l.b.c.SessionTimeout))
+	until := sent.Add(l.b.c.SessionTimeout)
+	l.servedUntil.Store(int64(until.Sub(l.b.began)))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.alarm == nil {
+		l.alarm = time.AfterFunc(time.Until(until)+1, func() { l.b.spawn(l.watchFence) })
+		return
+	}
+	l.alarm.Reset(time.Until(until) + 1)
+}
+
+// stop ends the alarm.
+func (l *lifecycle) stop() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.alarm != nil {
+		l.alarm.Stop()
+	}
 }
 
 // selfFenced tells whether the broker has been without a controller for a session timeout (R12). It compares clocks instead of waiting for a timer, so that it also holds for a process that was

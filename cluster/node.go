@@ -242,6 +242,9 @@ func (n *Node) Shutdown(ctx context.Context) error {
 		return n.Close()
 	}
 	err := n.broker.HandOver(ctx)
+	if errors.Is(err, broker.ErrClosed) {
+		err = nil // somebody else closes the node meanwhile: there is nothing left to hand over
+	}
 	n.ctl.Resign(ctx)
 	return errors.Join(err, n.Close())
 }

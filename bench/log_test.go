@@ -2,7 +2,6 @@ package bench
 
 import (
 	"fmt"
-	"hash/crc32"
 	"sync"
 	"testing"
 	"time"
@@ -12,7 +11,7 @@ import (
 )
 
 func openLog(b *testing.B) *log.Log {
-	l, err := log.Open(b.TempDir(), log.Config{SegmentBytes: 1 << 30})
+	l, err := log.Open(b.TempDir(), log.Config{SegmentBytes: rawRoll})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -20,150 +19,136 @@ func openLog(b *testing.B) *log.Log {
 	return l
 }
 
-var appendOptions = log.AppendOptions{Now: time.UnixMilli(1_700_000_000_000)}
-
 // BenchmarkAppend appends batches to the page cache. Limit: pwrite and CRC32C of the same bytes.
 func BenchmarkAppend(b *testing.B) {
+	options := log.AppendOptions{Now: time.Now()}
 	for _, size := range []int{100, 1024} {
-		for _, batch := range []int{64 << 10, 1} {
-			data := batchBytes(b, batch, size)
-			if batch == 1 {
-				data = batchOf(b, 1, size)
-			}
-			name := fmt.Sprintf("record=%dB/batch=%dB", size, len(data))
-			b.Run(name+"/insync", func(b *testing.B) {
+		for _, c := range []struct {
+			name string
+			data record.Batch
+		}{{"batch=64KiB", batchBytes(b, 64<<10, size)}, {"batch=one", batchOf(b, 1, size)}} {
+			b.Run(fmt.Sprintf("size=%dB/%s/insync", size, c.name), func(b *testing.B) {
 				l := openLog(b)
-				b.SetBytes(int64(len(data)))
+				b.SetBytes(int64(len(c.data)))
 				b.ReportAllocs()
+				cpu := cpuTime()
 				for b.Loop() {
-					if _, err := l.Append(data, appendOptions); err != nil {
+					if _, err := l.Append(c.data, options); err != nil {
 						b.Fatal(err)
 					}
 				}
-				b.ReportMetric(float64(b.N)*float64(data.RecordCount())/b.Elapsed().Seconds(), "records/s")
+				reportRecords(b, b.N*int(c.data.RecordCount()), cpuTime()-cpu)
 			})
-			b.Run(name+"/limit", func(b *testing.B) {
+			b.Run(fmt.Sprintf("size=%dB/%s/limit", size, c.name), func(b *testing.B) {
 				f := newRawFile(b)
-				b.SetBytes(int64(len(data)))
+				b.SetBytes(int64(len(c.data)))
+				cpu := cpuTime()
 				for b.Loop() {
-					crc32.Checksum(data[21:], castagnoli)
-					f.write(b, data)
+					if err := f.write(c.data); err != nil {
+						b.Fatal(err)
+					}
 				}
-				b.ReportMetric(float64(b.N)*float64(data.RecordCount())/b.Elapsed().Seconds(), "records/s")
+				reportRecords(b, b.N*int(c.data.RecordCount()), cpuTime()-cpu)
 			})
 		}
 	}
 }
 
-// BenchmarkAppendDurable appends and waits until the batch is on stable storage. Limit: write and fdatasync by one writer that appends to a growing file.
+// BenchmarkAppendDurable appends and waits until the batch is on stable storage. Limit, whatever the number of those who wait: write and fdatasync by one writer that appends to a growing file.
 func BenchmarkAppendDurable(b *testing.B) {
-	for _, batch := range []record.Batch{batchOf(b, 1, 100), batchBytes(b, 64<<10, 1024)} {
+	options := log.AppendOptions{Now: time.Now()}
+	for _, c := range []struct {
+		name  string
+		batch record.Batch
+	}{{"batch=100B", batchOf(b, 1, 100)}, {"batch=64KiB", batchBytes(b, 64<<10, 1024)}} {
 		for _, waiters := range []int{1, 64} {
-			b.Run(fmt.Sprintf("batch=%dB/waiters=%d/insync", len(batch), waiters), func(b *testing.B) {
+			b.Run(fmt.Sprintf("%s/waiters=%d/insync", c.name, waiters), func(b *testing.B) {
 				l := openLog(b)
-				b.SetBytes(int64(len(batch)))
+				b.SetBytes(int64(len(c.batch)))
 				var mu sync.Mutex // appends are serialised by the log's owner
-				each(b, waiters, func() {
+				each(b, waiters, func() error {
 					mu.Lock()
-					_, err := l.Append(batch, appendOptions)
+					_, err := l.Append(c.batch, options)
 					mu.Unlock()
 					if err == nil {
 						_, err = l.Sync()
 					}
-					if err != nil {
-						b.Error(err)
+					return err
+				})
+			})
+			b.Run(fmt.Sprintf("%s/waiters=%d/limit", c.name, waiters), func(b *testing.B) {
+				f := newRawFile(b)
+				b.SetBytes(int64(len(c.batch)))
+				each(b, 1, func() error {
+					if err := f.write(c.batch); err != nil {
+						return err
 					}
+					return f.sync()
 				})
 			})
 		}
-		b.Run(fmt.Sprintf("batch=%dB/waiters=1/limit", len(batch)), func(b *testing.B) {
-			f := newRawFile(b)
-			b.SetBytes(int64(len(batch)))
-			each(b, 1, func() {
-				f.write(b, batch)
-				f.sync(b)
-			})
-		})
 	}
 }
 
-// BenchmarkRead reads a log from start to end in slices of 1 MiB. Limit: pread of the same bytes.
+// BenchmarkRead reads a log of 64 MiB from start to end in slices of 1 MiB and checks every CRC. Limit: pread and CRC32C of the same bytes.
 func BenchmarkRead(b *testing.B) {
 	batch := batchBytes(b, 64<<10, 1024)
-	const batches = 1024
-	b.Run("insync", func(b *testing.B) {
+	const count = 1024
+	b.Run("size=1024B/insync", func(b *testing.B) {
 		l := openLog(b)
-		for range batches {
-			if _, err := l.Append(batch, appendOptions); err != nil {
+		for range count {
+			if _, err := l.Append(batch, log.AppendOptions{}); err != nil {
 				b.Fatal(err)
 			}
 		}
-		end := l.Offsets().LogEndOffset
-		b.SetBytes(int64(len(batch)) * batches)
+		b.SetBytes(int64(len(batch)) * count)
 		b.ReportAllocs()
 		var buf []byte
 		for b.Loop() {
-			for offset := int64(0); offset < end; {
-				s, err := l.Read(offset, end, 1<<20, true)
-				if err != nil {
-					b.Fatal(err)
-				}
-				if buf, err = s.Append(buf[:0]); err != nil {
-					b.Fatal(err)
-				}
-				s.Release()
-				for bt, err := range record.Batches(buf) {
-					if err != nil {
-						b.Fatal(err)
-					}
-					if err := bt.CheckCRC(); err != nil {
-						b.Fatal(err)
-					}
-					offset = bt.NextOffset()
-				}
+			var err error
+			if buf, err = readAll(l, buf); err != nil {
+				b.Fatal(err)
 			}
 		}
 	})
-	b.Run("limit", func(b *testing.B) {
+	b.Run("size=1024B/limit", func(b *testing.B) {
 		f := newRawFile(b)
-		for range batches {
-			f.write(b, batch)
+		for range count {
+			if err := f.write(batch); err != nil {
+				b.Fatal(err)
+			}
 		}
-		buf := make([]byte, 1<<20)
-		b.SetBytes(int64(len(batch)) * batches)
+		b.SetBytes(int64(len(batch)) * count)
 		for b.Loop() {
-			for pos := int64(0); pos < f.end; pos += int64(len(buf)) {
-				n, _ := f.f.ReadAt(buf, pos)
-				crc32.Checksum(buf[:n], castagnoli)
+			if err := f.scan(false); err != nil {
+				b.Fatal(err)
 			}
 		}
 	})
 }
 
-// each runs f b.N times by n goroutines side by side, and reports the median and 99th percentile of one call.
-func each(b *testing.B, n int, f func()) {
-	var mu sync.Mutex
-	var all []time.Duration
-	var wg sync.WaitGroup
-	b.ResetTimer()
-	for w := range n {
-		count := b.N / n
-		if w < b.N%n {
-			count++
+// readAll reads l once. buf is memory to use and to use again.
+func readAll(l *log.Log, buf []byte) ([]byte, error) {
+	end := l.Offsets().LogEndOffset
+	for offset := int64(0); offset < end; {
+		s, err := l.Read(offset, end, 1<<20, true)
+		if err != nil {
+			return buf, err
 		}
-		wg.Go(func() {
-			took := make([]time.Duration, 0, count)
-			for range count {
-				began := time.Now()
-				f()
-				took = append(took, time.Since(began))
+		buf, err = s.Append(buf[:0])
+		s.Release()
+		if err != nil {
+			return buf, err
+		}
+		for b, err := range record.Batches(buf) {
+			if err != nil {
+				return buf, err
 			}
-			mu.Lock()
-			all = append(all, took...)
-			mu.Unlock()
-		})
+			if err := b.CheckCRC(); err != nil {
+				return buf, err
+			}
+			offset = b.NextOffset()
+		}
 	}
-	wg.Wait()
-	b.StopTimer()
-	reportLatency(b, all)
+	return buf, nil
 }

@@ -73,7 +73,10 @@ func decodeCheckpoint(b []byte) (*Image, error) {
 }
 
 func writeCheckpoint(fsys vfs.FS, dir string, img *Image, b []byte) error {
-	return replaceFile(fsys, path.Join(dir, checkpointName(img.Offset+1, int64(img.Epoch))), b)
+	if err := replaceFile(fsys, path.Join(dir, checkpointName(img.Offset+1, int64(img.Epoch))), b, true); err != nil {
+		return err
+	}
+	return diskError("sync", dir, fsys.SyncDir(dir))
 }
 
 // loadCheckpoint returns the image of the newest checkpoint, the empty one if there is none. A damaged checkpoint is a *log.CorruptError: an older one could be behind

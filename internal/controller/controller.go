@@ -331,7 +331,7 @@ func (c *Controller) Close(abrupt bool) error {
 		close(c.stop)
 		c.wg.Wait()
 		if abrupt {
-			c.d.store.abandon()
+			c.d.store.log.Abandon()
 			return
 		}
 		c.closeE = c.d.store.log.Close()

@@ -15,7 +15,7 @@ import (
 )
 
 // quorumState is the file of that name: Kafka's fields, and a checksum over them. A quorum of one does not write its votes: nobody else sees them, and
-// its term is that of the last entry in its log.
+// its term is that of the last entry in its log. It keeps the file for the list of voters alone, and does not wait for it to be on stable storage.
 type quorumState struct {
 	ClusterID     string  `json:"clusterId"`
 	LeaderID      int32   `json:"leaderId"`
@@ -80,19 +80,24 @@ func readQuorumState(fsys vfs.FS, dir string) (q quorumState, ok bool, err error
 	return q, true, nil
 }
 
-func (q quorumState) write(fsys vfs.FS, dir string) error {
+func (q quorumState) write(fsys vfs.FS, dir string, durable bool) error {
 	b, err := q.encode()
 	if err != nil {
 		return err
 	}
-	return replaceFile(fsys, path.Join(dir, quorumStateFile), b)
+	name := path.Join(dir, quorumStateFile)
+	if err := replaceFile(fsys, name, b, durable); err != nil || !durable {
+		return err
+	}
+	return diskError("sync", dir, fsys.SyncDir(dir))
 }
 
 // tmpSuffix marks a file that is being written; after a crash it means nothing.
 const tmpSuffix = ".tmp"
 
-// replaceFile writes a file beside the old one, syncs it, renames it and syncs the directory: after a crash at any point it is the old or the new one.
-func replaceFile(fsys vfs.FS, name string, b []byte) error {
+// replaceFile writes a file beside the old one, syncs it if it is to be durable, and renames it: after a crash at any point it is the old or the new one. The name is durable
+// after a sync of the directory, which is the caller's.
+func replaceFile(fsys vfs.FS, name string, b []byte, durable bool) error {
 	tmp := name + tmpSuffix
 	f, err := fsys.Open(tmp, vfs.Create)
 	if err != nil {
@@ -102,16 +107,13 @@ func replaceFile(fsys vfs.FS, name string, b []byte) error {
 	if err == nil {
 		_, err = f.WriteAt(b, 0)
 	}
-	if err == nil {
+	if err == nil && durable {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		return diskError("write", tmp, err)
 	}
-	if err := fsys.Rename(tmp, name); err != nil {
-		return diskError("rename", tmp, err)
-	}
-	return diskError("sync", path.Dir(name), fsys.SyncDir(path.Dir(name)))
+	return diskError("rename", tmp, fsys.Rename(tmp, name))
 }
 
 func readFile(fsys vfs.FS, name string) ([]byte, error) {

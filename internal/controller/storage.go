@@ -168,25 +168,28 @@ func (s *storage) loadEntries() error {
 
 // loadQuorumState brings back term and vote, and holds the list of voters against the stored one.
 func (s *storage) loadQuorumState(c Config) error {
-	q, ok, err := readQuorumState(s.fs, s.dir)
-	if err != nil {
-		return err
-	}
+	alone := len(c.Voters) == 1
 	name := path.Join(s.dir, quorumStateFile)
 	lastTerm, err := s.Term(s.last)
 	if err != nil {
 		return err
 	}
+	q, ok, err := readQuorumState(s.fs, s.dir)
+	if _, damaged := errors.AsType[*log.CorruptError](err); damaged && alone {
+		ok, err = false, nil // it holds no vote, and is written without a sync
+	}
 	switch {
-	case !ok && s.last > 0:
+	case err != nil:
+		return err
+	case !ok && s.last > 0 && !alone:
 		return &log.CorruptError{Path: name, Offset: -1, Err: errors.New("the file is missing beside a metadata log with entries")}
 	case ok && !slices.Equal(q.voters(), c.Voters):
 		return &VotersError{Path: name, Stored: q.voters(), Given: c.Voters}
-	case ok && len(c.Voters) > 1 && uint64(q.LeaderEpoch) < lastTerm:
+	case ok && !alone && uint64(q.LeaderEpoch) < lastTerm:
 		return &log.CorruptError{Path: name, Offset: -1, Err: fmt.Errorf("term %d is older than that of the last entry, %d", q.LeaderEpoch, lastTerm)}
 	}
 	vote := uint64(0)
-	if ok && q.VotedID >= 0 && len(c.Voters) > 1 {
+	if ok && q.VotedID >= 0 && !alone {
 		vote = raftID(q.VotedID)
 	}
 	s.hard = &pb.HardState{Term: new(max(uint64(q.LeaderEpoch), lastTerm)), Vote: &vote, Commit: new(uint64(s.checkpointEnd))}
@@ -201,7 +204,7 @@ func (s *storage) writeQuorumState(h *pb.HardState) error {
 	for _, v := range s.voters {
 		q.CurrentVoters = append(q.CurrentVoters, voter{nodeID(v)})
 	}
-	return q.write(s.fs, s.dir)
+	return q.write(s.fs, s.dir, len(s.voters) > 1)
 }
 
 // saveVote makes term and vote durable.
@@ -470,11 +473,4 @@ func (s *storage) Snapshot() (*pb.Snapshot, error) {
 		Data:     encodeCheckpoint(img),
 		Metadata: &pb.SnapshotMetadata{ConfState: s.confState(), Index: new(uint64(img.Offset) + 1), Term: new(uint64(img.Epoch))},
 	}, nil
-}
-
-// abandon lets the log go without the writes of a clean close.
-func (s *storage) abandon() {
-	if l, ok := any(s.log).(interface{ Abandon() }); ok {
-		l.Abandon()
-	}
 }

@@ -146,7 +146,8 @@ func (b *Batch) heartbeat(req *kmsg.BrokerHeartbeatRequest) kmsg.Response {
 		resp.ShouldShutdown = b.shutDown(br, s, req.WantFence)
 	case req.WantFence && !br.Fenced:
 		b.fence(br)
-	case !req.WantFence && br.Fenced && resp.IsCaughtUp:
+	case !req.WantFence && br.Fenced && resp.IsCaughtUp && !br.InControlledShutdown:
+		// One in controlled shutdown was told to go; a late heartbeat does not bring it back, a new registration does.
 		b.unfence(br)
 	}
 	resp.IsFenced = b.d.img.Brokers[br.ID].Fenced

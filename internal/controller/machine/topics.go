@@ -87,7 +87,10 @@ func (b *Batch) createTopics(req *kmsg.CreateTopicsRequest) kmsg.Response {
 		case total > maxUserRecords:
 			p = refuse(kerr.PolicyViolation, "Excessively large number of partitions per request.")
 		default:
-			p = on.createTopic(rt, &out)
+			p = on.createTopic(rt, &out, req.Version >= 5)
+			if req.ValidateOnly {
+				out.TopicID = [16]byte{} // there is none
+			}
 		}
 		out.ErrorCode, out.ErrorMessage = p.code, p.text()
 		resp.Topics = append(resp.Topics, out)
@@ -95,7 +98,8 @@ func (b *Batch) createTopics(req *kmsg.CreateTopicsRequest) kmsg.Response {
 	return resp
 }
 
-func (b *Batch) createTopic(rt *kmsg.CreateTopicsRequestTopic, out *kmsg.CreateTopicsResponseTopic) problem {
+// createTopic creates one topic. describe asks for its configs in the answer.
+func (b *Batch) createTopic(rt *kmsg.CreateTopicsRequestTopic, out *kmsg.CreateTopicsResponseTopic, describe bool) problem {
 	img := b.d.img
 	if reason := checkTopicName(rt.Topic); reason != "" {
 		return refuse(kerr.InvalidTopicException, "%s", reason)
@@ -137,7 +141,9 @@ func (b *Batch) createTopic(rt *kmsg.CreateTopicsRequestTopic, out *kmsg.CreateT
 
 	out.TopicID = id
 	out.NumPartitions, out.ReplicationFactor = int32(len(partitions)), int16(len(partitions[0].Replicas))
-	out.Configs = b.describeNew(overrides, len(partitions[0].Replicas))
+	if describe {
+		out.Configs = b.describeNew(overrides, len(partitions[0].Replicas))
+	}
 	return problem{}
 }
 

@@ -1,0 +1,284 @@
+package machine
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/insynclog/insync/log"
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// cluster plays brokers against a machine: replicas with log ends, a high watermark by Kafka's rules, crashes, and restarts that lose what was not confirmed or anything.
+// It knows which records were committed, which no clean election may lose.
+type cluster struct {
+	t       *testing.T
+	rng     *rand.Rand
+	m       *Machine
+	img     *Image
+	now     time.Time
+	brokers int32
+	logs    map[log.TopicID][]*replicas
+	lossy   int32 // the one broker that lost data and is not back in every ISR yet; 0 none
+	next    byte
+	losses  int
+	trace   []func() string // formatted only when something went wrong
+}
+
+// replicas is what the brokers hold of one partition.
+type replicas struct {
+	end         map[int32]int64
+	committed   int64
+	leaderEpoch int32
+	fetched     map[int32]int32 // leader epoch in which the broker last fetched
+}
+
+func newCluster(t *testing.T, rng *rand.Rand, factors ...int16) *cluster {
+	c := &cluster{t: t, rng: rng, img: Empty(), now: time.Unix(1_000_000, 0), brokers: 5, logs: map[log.TopicID][]*replicas{}}
+	config := Config{ClusterID: "c", SessionTimeout: 9 * time.Second, DefaultPartitions: 1, PreferredInterval: 20 * time.Second, Rand: rng}
+	c.m = New(config, c.img, c.now)
+	b := c.m.Begin(c.img, 0, c.now)
+	b.Found()
+	c.commit(b)
+	for id := range c.brokers {
+		c.register(id+1, -1)
+		c.beat(id+1, false)
+	}
+	for i, rf := range factors {
+		req := kmsg.NewPtrCreateTopicsRequest()
+		rt := kmsg.NewCreateTopicsRequestTopic()
+		rt.Topic, rt.NumPartitions, rt.ReplicationFactor = fmt.Sprintf("t%d", i), 2, rf
+		req.Topics = append(req.Topics, rt)
+		c.handle(req)
+	}
+	return c
+}
+
+func (c *cluster) handle(req kmsg.Request) kmsg.Response {
+	b := c.m.Begin(c.img, c.img.Offset+1, c.now)
+	resp, err := b.Handle(req)
+	require.NoError(c.t, err)
+	c.commit(b)
+	return resp
+}
+
+func (c *cluster) commit(b *Batch) {
+	records, err := b.Records()
+	require.NoError(c.t, err)
+	if len(records) == 0 {
+		return
+	}
+	old := c.img
+	img, _, err := old.Apply(old.Offset+1, 1, records)
+	require.NoError(c.t, err)
+	c.img = img
+	for _, r := range records {
+		c.note("  %v", r)
+	}
+	checkInvariants(c.t, old, img, nil)
+	for _, t := range img.Topics {
+		for n, p := range t.Partitions {
+			c.follow(t, n, p)
+		}
+	}
+}
+
+// follow lets the replicas learn a partition's state.
+func (c *cluster) follow(t *Topic, n int, p *Partition) {
+	for len(c.logs[t.ID]) <= n {
+		c.logs[t.ID] = append(c.logs[t.ID], &replicas{end: map[int32]int64{}, fetched: map[int32]int32{}})
+	}
+	l := c.logs[t.ID][n]
+	if p.Leader != NoLeader && p.LeaderEpoch > l.leaderEpoch {
+		if p.Recovering || l.end[p.Leader] < l.committed {
+			c.t.Fatalf("%s-%d: leader %d has %d of %d committed records: %v\n%s", t.Name, n, p.Leader, l.end[p.Leader], l.committed, p, c.tail())
+		}
+	}
+	l.leaderEpoch = p.LeaderEpoch
+	c.advance(t, p, l)
+}
+
+// advance moves the high watermark: only with enough replicas in sync, to what all of them hold.
+func (c *cluster) advance(t *Topic, p *Partition, l *replicas) {
+	if p.Leader == NoLeader || len(p.ISR) < c.img.MinISR(t, p, nil) {
+		return
+	}
+	hw := l.end[p.ISR[0]]
+	for _, id := range p.ISR {
+		hw = min(hw, l.end[id])
+	}
+	l.committed = max(l.committed, hw)
+}
+
+func (c *cluster) note(format string, args ...any) {
+	c.trace = append(c.trace[max(0, len(c.trace)-60):], func() string { return fmt.Sprintf(format, args...) })
+}
+
+// tail tells what happened last.
+func (c *cluster) tail() string {
+	var b strings.Builder
+	for _, line := range c.trace {
+		fmt.Fprintln(&b, line())
+	}
+	return b.String()
+}
+
+func (c *cluster) register(id int32, previous int64) {
+	c.next++
+	req := kmsg.NewPtrBrokerRegistrationRequest()
+	req.BrokerID, req.ClusterID, req.PreviousBrokerEpoch = id, "c", previous
+	req.IncarnationID = log.TopicID{byte(id), c.next, byte(c.img.Offset), byte(c.img.Offset >> 8)}
+	req.LogDirs = [][16]byte{{0: 1, 15: byte(id)}}
+	c.note("register %d previous=%d", id, previous)
+	require.Zero(c.t, c.handle(req).(*kmsg.BrokerRegistrationResponse).ErrorCode)
+}
+
+func (c *cluster) beat(id int32, shutdown bool) {
+	req := kmsg.NewPtrBrokerHeartbeatRequest()
+	req.BrokerID, req.BrokerEpoch, req.CurrentMetadataOffset, req.WantShutdown = id, c.img.Brokers[id].Epoch, c.img.Offset, shutdown
+	c.note("heartbeat %d shutdown=%v", id, shutdown)
+	c.handle(req)
+}
+
+// step does one thing at random.
+func (c *cluster) step() {
+	id := c.rng.Int32N(c.brokers) + 1
+	switch n := c.rng.IntN(40); {
+	case n < 2: // its session ends
+		if s := c.m.sessions[id]; s != nil {
+			s.contact = c.now.Add(-time.Hour)
+			c.tick(0)
+		}
+	case n < 3: // it restarts, having lost nothing that it confirmed
+		c.register(id, c.img.Brokers[id].Epoch)
+	case n < 4:
+		c.restartLossy(id)
+	case n < 5:
+		c.beat(id, true)
+	case n < 7:
+		c.tick(time.Duration(c.rng.IntN(3)) * time.Second)
+	case n < 17:
+		if b := c.img.Brokers[id]; b.Fenced && b.InControlledShutdown {
+			c.register(id, b.Epoch)
+		}
+		c.beat(id, false)
+	default:
+		c.data()
+	}
+}
+
+func (c *cluster) tick(d time.Duration) {
+	c.now = c.now.Add(d)
+	b := c.m.Begin(c.img, c.img.Offset+1, c.now)
+	b.Tick()
+	c.commit(b)
+}
+
+// restartLossy loses the end of every log of a broker. One broker at a time, until it is back in sync or needed by nobody: that is what min.insync.replicas=2 covers. Partitions
+// with less cover are out of the model's reach; a broker with one is left alone.
+func (c *cluster) restartLossy(id int32) {
+	if c.lossy != 0 && c.lossy != id {
+		for _, t := range c.img.Topics {
+			for _, p := range t.Partitions {
+				if slices.Contains(p.Replicas, c.lossy) && !slices.Contains(p.ISR, c.lossy) {
+					return
+				}
+			}
+		}
+	}
+	for _, t := range c.img.Topics {
+		for _, p := range t.Partitions {
+			if slices.Contains(p.Replicas, id) && len(p.Replicas) < 3 {
+				return
+			}
+		}
+	}
+	c.lossy = id
+	c.losses++
+	for _, parts := range c.logs {
+		for _, l := range parts {
+			if l.end[id] > 0 {
+				l.end[id] = c.rng.Int64N(l.end[id] + 1)
+			}
+			l.fetched[id] = -1
+		}
+	}
+	c.register(id, -1)
+}
+
+// data lets one partition's leader append, a follower fetch, and the leader propose an in-sync set.
+func (c *cluster) data() {
+	names := c.img.TopicNames()
+	t := c.img.Topics[names[c.rng.IntN(len(names))]]
+	n := c.rng.IntN(len(t.Partitions))
+	p, l := t.Partitions[n], c.logs[t.ID][n]
+	if p.Leader == NoLeader {
+		return
+	}
+	if len(p.ISR) >= c.img.MinISR(t, p, nil) || c.rng.IntN(3) == 0 { // acks=1 may append below the minimum
+		l.end[p.Leader] += c.rng.Int64N(3)
+	}
+	follower := p.Replicas[c.rng.IntN(len(p.Replicas))]
+	if follower != p.Leader && c.img.Brokers[follower].Active() {
+		l.end[follower] = l.end[p.Leader] // truncates, too
+		l.fetched[follower] = p.LeaderEpoch
+	}
+	c.advance(t, p, l)
+	isr := []int32{p.Leader}
+	for _, id := range p.Replicas {
+		switch {
+		case id == p.Leader:
+		case slices.Contains(p.ISR, id) && c.rng.IntN(4) > 0,
+			c.img.Brokers[id].Active() && l.fetched[id] == p.LeaderEpoch && l.end[id] >= l.committed && l.end[id] == l.end[p.Leader]:
+			isr = append(isr, id)
+		}
+	}
+	req := kmsg.NewPtrAlterPartitionRequest()
+	req.Version, req.BrokerID, req.BrokerEpoch = 3, p.Leader, c.img.Brokers[p.Leader].Epoch
+	rt := kmsg.NewAlterPartitionRequestTopic()
+	rt.TopicID = t.ID
+	rp := kmsg.NewAlterPartitionRequestTopicPartition()
+	rp.Partition, rp.LeaderEpoch, rp.PartitionEpoch = int32(n), p.LeaderEpoch, p.PartitionEpoch
+	for _, id := range isr {
+		m := kmsg.NewAlterPartitionRequestTopicPartitionNewEpochISR()
+		m.BrokerID, m.BrokerEpoch = id, c.img.Brokers[id].Epoch
+		rp.NewEpochISR = append(rp.NewEpochISR, m)
+	}
+	rt.Partitions = append(rt.Partitions, rp)
+	req.Topics = append(req.Topics, rt)
+	c.note("isr %s-%d %v", t.Name, n, isr)
+	c.handle(req)
+}
+
+func randomCluster(t *testing.T, rng *rand.Rand, steps int, factors ...int16) *cluster {
+	c := newCluster(t, rng, factors...)
+	for range steps {
+		c.step()
+	}
+	return c
+}
+
+// V3, V8: through fences, shutdowns, clean restarts and one lossy broker at a time no leader is elected that lacks a committed record, none uncleanly, and every image keeps the invariants.
+func TestNoCommittedRecordIsLost(t *testing.T) {
+	for name, factors := range map[string][]int16{"rf=1,2,3": {1, 2, 3}, "rf=3,3,5": {3, 3, 5}} {
+		t.Run(name, func(t *testing.T) {
+			var committed int64
+			losses := 0
+			for seed := range uint64(100) {
+				c := randomCluster(t, rand.New(rand.NewPCG(seed, 1)), 500, factors...)
+				losses += c.losses
+				for _, parts := range c.logs {
+					for _, l := range parts {
+						committed += l.committed
+					}
+				}
+			}
+			require.Greater(t, committed, int64(10_000), "the model commits records")
+			require.True(t, factors[0] < 3 || losses > 200, "the model loses replicas: %d", losses)
+		})
+	}
+}

@@ -144,12 +144,13 @@ func NewServer(c ServerConfig) (*Server, error) {
 	return s, nil
 }
 
-// Serve accepts connections until the listener or the server closes, and closes the listener. It returns nil after Close. It may be called for several listeners at once.
+// Serve accepts connections until the listener or the server closes, and closes the listener. It returns nil after Close, and when it comes after Close. It may be called for several listeners at once.
 func (s *Server) Serve(l net.Listener) error {
 	s.mu.Lock()
 	if s.mu.closed {
 		s.mu.Unlock()
-		return errors.Join(ErrClosed, l.Close())
+		_ = l.Close() // perhaps again
+		return nil
 	}
 	s.mu.listeners[l] = struct{}{}
 	s.wg.Add(1)

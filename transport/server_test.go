@@ -485,7 +485,11 @@ func TestAcceptErrors(t *testing.T) {
 		require.Equal(t, (5+10+20+40+80)*time.Millisecond, time.Since(start))
 		require.NoError(t, s.Close())
 		wg.Wait()
-		require.ErrorIs(t, s.Serve(inner), ErrClosed)
+		late, err := network.Listen(t.Context(), "a:0")
+		require.NoError(t, err)
+		require.NoError(t, s.Serve(late))
+		_, err = late.Accept()
+		require.ErrorIs(t, err, net.ErrClosed)
 
 		boom := errors.New("boom")
 		s, err = NewServer(ServerConfig{Handler: newFakeNode(1)})

@@ -1,6 +1,13 @@
 package cluster
 
-import "errors"
+import "fmt"
 
-// ErrClosed is returned by every method that needs a running node after Close.
-var ErrClosed = errors.New("cluster: node is closed")
+// PanicError is a bug of this library that showed as a panic on one of the node's goroutines. The node stops; the process lives.
+type PanicError struct {
+	Where string
+	Value any
+	Stack []byte
+}
+
+// Error names the place and the panic's value; Stack has the rest.
+func (e *PanicError) Error() string { return fmt.Sprintf("cluster: panic in %s: %v", e.Where, e.Value) }

@@ -106,7 +106,9 @@ func (n *Node) start(ctx context.Context) error {
 	}
 
 	ids, addrs := c.voters(n.addr)
-	n.commit = commit.New(commit.Config{})
+	n.commit = commit.New(commit.Config{OnPanic: func(_ commit.Target, v any, stack []byte) {
+		n.fail(&PanicError{Where: "sync", Value: v, Stack: stack})
+	}})
 	n.broker, err = broker.New(broker.Config{
 		NodeID: c.NodeID, Addr: n.addr, Rack: c.Rack, Voters: addrs, Directory: n.dir, Commit: n.commit, Network: network,
 		Static: c.static(), AutoCreate: c.AutoCreateTopics,

@@ -302,3 +302,14 @@ func TestAdminErrorsAreKafkas(t *testing.T) {
 	_, err = a.Topic(ctx, "t")
 	require.ErrorIs(t, err, kerr.UnknownTopicOrPartition)
 }
+
+// A voter list that differs from the one the metadata log was begun with would let two halves elect a controller each.
+func TestChangedVotersAreRefused(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, start(t, cluster.Config{Dir: dir}).Close())
+	_, err := cluster.Start(t.Context(), cluster.Config{
+		Dir: dir, NodeID: 1, Listen: "127.0.0.1:0", Voters: []cluster.Voter{{ID: 1, Addr: "127.0.0.1:1"}, {ID: 2, Addr: "127.0.0.1:2"}, {ID: 3, Addr: "127.0.0.1:3"}},
+	})
+	require.ErrorContains(t, err, "voters")
+	require.NoError(t, start(t, cluster.Config{Dir: dir}).Close(), "the directory is unharmed")
+}

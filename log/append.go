@@ -94,7 +94,7 @@ func (l *Log) Append(b record.Batch, o AppendOptions) (Appended, error) {
 	if err := l.makeRoomLocked(h, int64(len(b)), o.Now); err != nil {
 		return Appended{}, l.fail(err)
 	}
-	if err := l.active().Append(h, b); err != nil {
+	if err := l.active().Append(h, b, l.aheadLocked(int64(len(b)))); err != nil {
 		return Appended{}, l.fail(err)
 	}
 	if err := l.appendedLocked(h, b, int64(len(b))); err != nil {
@@ -291,7 +291,7 @@ func (r *replicatedRun) flush() error {
 	data := r.data[:r.size]
 	r.size = 0
 	a := r.l.active()
-	if err := a.AppendRun(data); err != nil {
+	if err := a.AppendRun(data, r.l.aheadLocked(int64(len(data)))); err != nil {
 		return err
 	}
 	if r.written == 0 {

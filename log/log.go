@@ -39,13 +39,16 @@ type Log struct {
 		header    [record.HeaderSize]byte
 		recoder   *recoder
 
-		unsynced     []*segment.Segment // sealed ones that Sync has not seen yet
-		pending      []snapshotFiles    // of rolls; written once what is below them is synced
-		newNames     bool               // files were made since the directory was synced
-		changed      bool               // something was appended or cut since the log was opened
-		sinceProof   int64              // bytes appended since the last snapshot
-		snapshots    []int64            // offsets of those on disk, rising
-		activeSynced bool               // the last sync found the active segment as it is
+		unsynced   []*segment.Segment // sealed ones that Sync has not seen yet
+		pending    []snapshotFiles    // of rolls; written once what is below them is synced
+		newNames   bool               // files were made since the directory was synced
+		changed    bool               // something was appended or cut since the log was opened
+		sinceProof int64              // bytes appended since the last snapshot
+		snapshots  []int64            // offsets of those on disk, rising
+
+		ahead     int64 // how far the active segment is written ahead, 0 is not; see writeahead.go
+		calm      int   // small syncs in a row
+		sinceSync int64 // bytes appended since the last sync began
 	}
 
 	// flush is taken by whoever syncs, truncates or checkpoints: one at a time, waited for without holding mu.

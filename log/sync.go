@@ -49,6 +49,8 @@ func (l *Log) beginSync(active bool) (work []*segment.Segment, end int64, names 
 	if active {
 		work = append(work, a)
 		end = a.EndOffset()
+		l.tuneAheadLocked(l.mu.sinceSync)
+		l.mu.sinceSync = 0
 		if l.mu.sinceProof >= proofBytes {
 			l.mu.pending = append(l.mu.pending, l.mu.producers.encode(end))
 			l.mu.sinceProof = 0

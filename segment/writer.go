@@ -4,6 +4,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/insynclog/insync/internal/vfs"
 	"github.com/insynclog/insync/log/record"
 )
 
@@ -27,7 +28,6 @@ type writer struct {
 	timeEntry      int64 // timestamp of the last entry of the time index; -1 without
 
 	fileEnd int64 // length of the file where blocks are written ahead; less than size means that nothing is
-	ahead   int64 // how far to write ahead; 0 is off
 
 	scratch []byte
 	vector  [2][]byte
@@ -35,18 +35,19 @@ type writer struct {
 
 func (w *writer) reset(base int64) {
 	*w = writer{created: time.Now(), end: base, maxTimestamp: -1, maxOffset: -1, timeEntry: -1, firstTimestamp: unknownTimestamp,
-		scratch: w.scratch, ahead: w.ahead}
+		scratch: w.scratch}
 }
 
 // Append writes one batch at the end and publishes it. If head is not empty it is written in place of the first len(head) bytes of b:
-// that is how a batch gets its offset in the log while b stays as it is. b is not kept.
+// that is how a batch gets its offset in the log while b stays as it is. b is not kept. If the file has no blocks for b they are written, with
+// zeros, as far as ahead bytes behind it, so that Sync finds them there; 0 is not at all.
 // After an error the segment must not be written to: the file may hold part of the batch.
-func (s *Segment) Append(head []byte, b record.Batch) error {
+func (s *Segment) Append(head []byte, b record.Batch, ahead int64) error {
 	f, err := s.handle()
 	if err != nil {
 		return err
 	}
-	s.writeAhead(int64(len(b)))
+	s.writeAhead(f, int64(len(b)), ahead)
 	w := &s.w
 	switch {
 	case len(head) == 0:
@@ -70,12 +71,12 @@ func (s *Segment) Append(head []byte, b record.Batch) error {
 }
 
 // AppendRun writes whole batches, as they are, with one write, and publishes them. data is not kept. The rules of Append hold.
-func (s *Segment) AppendRun(data []byte) error {
+func (s *Segment) AppendRun(data []byte, ahead int64) error {
 	f, err := s.handle()
 	if err != nil {
 		return err
 	}
-	s.writeAhead(int64(len(data)))
+	s.writeAhead(f, int64(len(data)), ahead)
 	if _, err := f.WriteAt(data, s.w.size); err != nil {
 		return storage("write", s.path, err)
 	}
@@ -200,23 +201,23 @@ func (s *Segment) Seal() error {
 	return s.times.trim()
 }
 
-// SetWriteAhead makes appends write blocks ahead of the end, n bytes at a time, so that a sync finds them allocated; 0 ends it. For the writer.
-func (s *Segment) SetWriteAhead(n int64) { s.w.ahead = n }
+// zeros are what is written ahead. Nobody writes to them.
+var zeros [256 << 10]byte
 
-// writeAhead makes sure that the file has blocks for the next n bytes, if that is wanted. It is a favour to Sync: a full disk only ends it.
-func (s *Segment) writeAhead(n int64) {
+// writeAhead makes sure that the file has blocks for the next n bytes and more, if that is wanted and they are used up. Written zeros, not
+// reserved blocks: a write into the latter has to be journalled all the same. It is a favour to Sync: what goes wrong is left to the write that follows.
+func (s *Segment) writeAhead(f vfs.File, n, ahead int64) {
 	w := &s.w
-	if w.ahead == 0 || w.size+n <= w.fileEnd {
+	if ahead <= 0 || w.size+n <= w.fileEnd {
 		return
 	}
-	f, err := s.handle()
-	if err != nil {
-		return
+	from := max(w.fileEnd, w.size+n)
+	w.fileEnd = max(w.fileEnd, w.size+n+ahead)
+	for from < w.fileEnd {
+		z := zeros[:min(int64(len(zeros)), w.fileEnd-from)]
+		if _, err := f.WriteAt(z, from); err != nil {
+			return
+		}
+		from += int64(len(z))
 	}
-	from := max(w.fileEnd, w.size)
-	if err := f.Preallocate(from, w.size+n+w.ahead-from); err != nil {
-		w.ahead = 0
-		return
-	}
-	w.fileEnd = w.size + n + w.ahead
 }

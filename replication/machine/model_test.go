@@ -11,7 +11,7 @@ import (
 // TestModel lets three to five machines talk to each other and to a simple controller over a network that loses, delays and reorders, while brokers crash, come back, are fenced by mistake and
 // go on as zombies. After every step God's view is checked: what was committed is never lost, altered or committed twice. At the end faults stop, and everything must come together.
 func TestModel(t *testing.T) {
-	seeds := uint64(500)
+	seeds := uint64(2000)
 	if testing.Short() {
 		seeds = 100
 	}

@@ -126,10 +126,10 @@ type Role int8
 
 // The roles.
 const (
-	Idle Role = iota // no leader known, or not yet told
-	Follower
-	Leader
-	Offline // a disk error: everything returns *log.StorageError
+	Idle     = Role(machine.Idle) // no leader known, or not yet told
+	Follower = Role(machine.Follower)
+	Leader   = Role(machine.Leader)
+	Offline  = Role(machine.Offline) // a disk error: everything returns *log.StorageError
 )
 
 // String is the role in lower case.

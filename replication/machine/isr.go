@@ -101,7 +101,7 @@ func (m *Machine) Answered(attempt uint64, a Answer, s State, now time.Time, fx 
 }
 
 // inDoubt tells whether a refused expansion may be accepted yet: an earlier attempt had no answer, and may still be on its way to a controller that would not refuse it any more. Until that must be
-// dead the newcomer stays in the maximal ISR. (A shrink in doubt is harmless.)
+// dead the newcomer stays in the maximal ISR. (A shrink in doubt is harmless.) Differs from Kafka: which goes back to the committed ISR at once.
 func (m *Machine) inDoubt(now time.Time) bool {
 	if m.isr.pending != PendingExpand || m.isr.doubt.IsZero() || now.Sub(m.isr.doubt) >= m.settings.LagTime {
 		return false
@@ -135,7 +135,7 @@ func (m *Machine) Tick(now time.Time, fx *Effects) {
 		return
 	}
 	m.Retry(now, fx)
-	m.proposeShrink(now, fx, func(p *Progress) bool { return !m.caughtUp(p, now) })
+	m.proposeShrink(fx, func(p *Progress) bool { return !m.caughtUp(p, now) })
 	m.advance(now, fx) // a replica that it waited for may have fallen behind
 }
 
@@ -155,7 +155,7 @@ func (m *Machine) maybeExpand(p *Progress, now time.Time, fx *Effects) {
 }
 
 // proposeShrink proposes the committed ISR without those that drop selects.
-func (m *Machine) proposeShrink(_ time.Time, fx *Effects, drop func(*Progress) bool) {
+func (m *Machine) proposeShrink(fx *Effects, drop func(*Progress) bool) {
 	if m.isr.pending != Committed {
 		return
 	}

@@ -46,7 +46,8 @@ func (m *Machine) FollowerFetched(f Fetched, now time.Time, fx *Effects) bool {
 	switch {
 	case p.InISR && p.Offset < m.hw:
 		// A member of the ISR has everything below the high watermark. This one has lost some of it (its disk went back in time): it must not be elected.
-		m.proposeShrink(now, fx, func(q *Progress) bool { return q == p })
+		// Differs from Kafka: which lets it be a member until it has been behind for the lag time.
+		m.proposeShrink(fx, func(q *Progress) bool { return q == p })
 	case !p.InMaximal:
 		m.maybeExpand(p, now, fx)
 	}

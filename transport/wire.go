@@ -21,7 +21,6 @@ const (
 type requestHeader struct {
 	key, version int16
 	correlation  int32
-	clientID     string
 }
 
 // requestHeaderBytes is the size of the part of a request header that all versions share.

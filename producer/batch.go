@@ -35,7 +35,7 @@ type batch struct {
 	buf      *buffer         // nil before
 	state    batchState
 	deadline time.Time // when Config.DeliveryTimeout ends
-	ripe     time.Time // when Config.Linger ends
+	ripe     time.Time // when Config.Linger ends, or without one the patience
 	reserved int64     // bytes of the producer's memory
 	rawBytes int       // size before compression, once encoded
 

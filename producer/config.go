@@ -65,7 +65,7 @@ type Config struct {
 	CompressionLevel int          // 0 is the codec's default
 
 	// Linger is how long a batch that is not full waits for more records. With 0, the default, a batch leaves as soon as nothing is
-	// under way to its leader: alone when there is time, in company when there is none. Kafka: linger.ms.
+	// under way to its leader, or after 20 ms: alone when there is time, in company when there is none. Kafka: linger.ms.
 	Linger time.Duration
 
 	BatchBytes      int   // a batch takes no more records at this size before compression; a larger record gets a batch of its own. 0 = 64 KiB. Kafka: batch.size (16 KiB)

@@ -113,6 +113,10 @@ func (pt *partition) hasUnsentLocked() bool {
 	return false
 }
 
+// patience is how long a batch waits for the answer to what is under way, for company's sake, if it need not linger. A request that takes longer
+// than that may be stuck for reasons of its own: a partition whose followers are slow must not hold up the others.
+const patience = 20 * time.Millisecond
+
 // nextNewLocked returns the next batch that was never sent, if it is time, or when it will be; the zero time if that depends on something else.
 func (pt *partition) nextNewLocked(now time.Time, idle bool) (*batch, time.Time) {
 	p := pt.topic.p
@@ -123,8 +127,6 @@ func (pt *partition) nextNewLocked(now time.Time, idle bool) (*batch, time.Time)
 		return nil, time.Time{}
 	case p.memory.short(), p.c.Linger == 0 && idle:
 		return pt.open, time.Time{}
-	case p.c.Linger == 0:
-		return nil, time.Time{}
 	case pt.open.ripe.After(now):
 		return nil, pt.open.ripe
 	}

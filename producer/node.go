@@ -84,7 +84,8 @@ func (n *node) begin(u urgency) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if u == someRecords && n.inFlight > 0 {
-		return false // the response will be followed by a look at everything
+		n.wakeAfterLocked(patience) // the answer, which comes sooner as a rule, is followed by a look at everything
+		return false
 	}
 	n.dirty = true
 	if n.running || n.closed {
@@ -357,6 +358,10 @@ func (n *node) compact() {
 func (n *node) wakeAfter(d time.Duration) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.wakeAfterLocked(d)
+}
+
+func (n *node) wakeAfterLocked(d time.Duration) {
 	at := time.Now().Add(d)
 	if n.closed || !n.wakeAt.IsZero() && !n.wakeAt.After(at) {
 		return

@@ -161,6 +161,34 @@ func TestDeliveryTimeout(t *testing.T) {
 	}
 }
 
+// Each record has its own deadline, also behind others whose time is up.
+func TestDeliveryTimeout_OneAfterTheOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t, 1).topic("a", 2)
+		f.script = func(*arrival) fault { return fault{delay: 24 * time.Hour} }
+		p := f.producer(f.local(), Config{Partitioner: Manual{}, DeliveryTimeout: 20 * time.Second, BatchBytes: 100})
+		at := clock()
+		var ended []string
+		for i := range 6 {
+			require.NoError(t, p.Enqueue(context.Background(), rec("a", int32(i%2), strings.Repeat("x", 100)), func(_ Metadata, err error) {
+				ended = append(ended, fmt.Sprintf("%d after %v: %v", i, at(), OutcomeOf(err)))
+			}))
+			time.Sleep(time.Second)
+		}
+		require.NoError(t, p.Flush(context.Background()))
+		assert.Equal(t, []string{
+			// When the first of a partition ends, the next goes, in a new epoch: and gets no answer either.
+			"0 after 20s: unknown", "1 after 21s: unknown", "2 after 22s: unknown", "3 after 23s: unknown", "4 after 24s: unknown",
+			"5 after 25s: not committed", // five requests without an answer are as many as may be
+		}, ended)
+		f.mu.Lock()
+		f.script = nil
+		f.mu.Unlock()
+		_, err := p.Produce(context.Background(), rec("a", 0, "y"))
+		require.NoError(t, err, "the client gives up what is not answered at last")
+	})
+}
+
 func TestDuplicateSequence_IsSuccess(t *testing.T) {
 	f := newFake(t, 1).topic("a", 1)
 	f.script = func(*arrival) fault { return fault{code: kerr.DuplicateSequenceNumber.Code, append: true} }

@@ -30,10 +30,14 @@ func (p *Producer) newBatch(pt *partition, now time.Time) *batch {
 	if now.IsZero() {
 		now = time.Now()
 	}
+	linger := p.c.Linger
+	if linger == 0 {
+		linger = patience
+	}
 	b := p.batches.Get().(*batch)
 	*b = batch{
 		part: pt, builder: p.builders.Get().(*record.Builder), callbacks: b.callbacks[:0],
-		ripe: now.Add(p.c.Linger), deadline: now.Add(p.c.DeliveryTimeout), baseOffset: -1, logAppendTime: -1, sequence: -1,
+		ripe: now.Add(linger), deadline: now.Add(p.c.DeliveryTimeout), baseOffset: -1, logAppendTime: -1, sequence: -1,
 	}
 	p.reaper.watch(p, b.deadline)
 	pt.topic.observe()

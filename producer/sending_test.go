@@ -88,6 +88,70 @@ func TestNoLinger(t *testing.T) {
 	})
 }
 
+// A batch that is full does not take those of other partitions along, which still gather records.
+func TestNoLinger_FullBatchGoesAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t, 1).topic("a", 2)
+		var s sent
+		at := clock()
+		f.script = func(a *arrival) fault { s.note(at(), a); return fault{delay: 10 * time.Millisecond} }
+		p := f.producer(f.local(), Config{Partitioner: Manual{}, BatchBytes: 500})
+		ctx := context.Background()
+		_, err := p.Produce(ctx, rec("a", 0, "first"))
+		require.NoError(t, err)
+		require.NoError(t, p.Enqueue(ctx, rec("a", 0, "x"), nil))
+		synctest.Wait()
+		require.NoError(t, p.Enqueue(ctx, rec("a", 1, "y"), nil))
+		require.NoError(t, p.Enqueue(ctx, rec("a", 0, strings.Repeat("x", 600)), nil))
+		synctest.Wait()
+		require.NoError(t, p.Enqueue(ctx, rec("a", 1, "y"), nil))
+		time.Sleep(time.Second)
+		assert.Equal(t, []string{"0s a-0 1", "10ms a-0 1", "10ms a-0 1", "20ms a-1 2"}, s.all())
+	})
+}
+
+// With one request at a time, the answer to one lets the next go, whoever brings it.
+func TestMaxInFlight_One(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t, 1).topic("a", 1)
+		f.script = func(*arrival) fault { return fault{delay: 10 * time.Millisecond} }
+		p := f.producer(f.local(), Config{BatchBytes: 100, MaxInFlight: 1})
+		at := clock()
+		var wg sync.WaitGroup
+		for i := range 5 {
+			wg.Go(func() {
+				time.Sleep(time.Duration(i) * time.Millisecond)
+				_, err := p.Produce(context.Background(), rec("a", 0, strings.Repeat("x", 100)))
+				assert.NoError(t, err)
+				assert.Equal(t, time.Duration(i+1)*10*time.Millisecond, at())
+			})
+		}
+		wg.Wait()
+	})
+}
+
+// A request that is stuck holds up others for a moment only.
+func TestStuckRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t, 1).topic("a", 2)
+		f.script = func(a *arrival) fault {
+			if a.partition == 0 {
+				return fault{delay: time.Hour}
+			}
+			return fault{}
+		}
+		p := f.producer(f.local(), Config{Partitioner: Manual{}, DeliveryTimeout: 2 * time.Hour})
+		require.NoError(t, p.Enqueue(context.Background(), rec("a", 0, "x"), nil))
+		synctest.Wait()
+		at := clock()
+		for i := range 10 {
+			_, err := p.Produce(context.Background(), rec("a", 1, "x"))
+			require.NoError(t, err)
+			assert.Equal(t, time.Duration(i+1)*patience, at())
+		}
+	})
+}
+
 // Full batches are pipelined: at most MaxInFlight requests, each with one batch of a partition, up to MaxRequestBytes.
 func TestRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

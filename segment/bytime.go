@@ -8,9 +8,7 @@ import (
 // none. The caller releases the slice, and holds a reference itself. Safe for concurrent use.
 func (s *Segment) FirstBatchSince(ts, from, end int64) (sl Slice, ok bool, err error) {
 	cuts := s.cuts.Load()
-	if last, known, err := s.sealedMax(); err != nil || known && last.ts < ts {
-		return Slice{}, false, err
-	}
+	// An entry is believed on its own; that the last one tells the largest timestamp of the segment is not, for a file that lost its end would say so, too.
 	start := max(from, s.base)
 	e, found, err := s.times.lookup(ts - 1)
 	if err != nil {
@@ -64,20 +62,6 @@ func (s *Segment) LargestTimestamp(from, end int64) (ts int64, sl Slice, ok bool
 		return 0, Slice{}, false, s.unlessCut(cuts, err)
 	}
 	return best, Slice{seg: s, base: at, pos: pos, n: size, cuts: cuts}, true, nil
-}
-
-// sealedMax is the last entry of the time index of a sealed segment, which tells its largest timestamp; known is false where there is none, or
-// where the log does not confirm it.
-func (s *Segment) sealedMax() (e timeEntry, known bool, err error) {
-	if !s.sealed.Load() {
-		return timeEntry{}, false, nil
-	}
-	e, ok, err := s.times.last()
-	if err != nil || !ok {
-		return timeEntry{}, false, err
-	}
-	known, err = s.confirm(e)
-	return e, known, err
 }
 
 // confirm tells whether the batch that a time index entry names has the entry's timestamp.

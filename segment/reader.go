@@ -156,6 +156,11 @@ func (s *Segment) seek(sc *scan, latest boundary, offset int64) error {
 	if err != nil {
 		return err
 	}
+	if s.needsRebuild(latest) {
+		if err := s.rebuild(latest); err != nil {
+			return err
+		}
+	}
 	sc.reset(f, 0, latest.pos, s.base)
 	if s.suspect.Load() {
 		return nil
@@ -173,8 +178,13 @@ func (s *Segment) enter(sc *scan, latest boundary, e offsetEntry) error {
 		return nil // of a batch that is not published yet, or damaged: from the base it is found either way
 	}
 	f := sc.f
-	sc.reset(f, int64(e.pos), latest.pos, s.base)
-	h, size, err := sc.next()
+	var h record.Batch
+	var size int64
+	err := errEnd
+	if e.pos > 0 {
+		sc.reset(f, int64(e.pos), latest.pos, s.base)
+		h, size, err = sc.next()
+	}
 	if err == nil && h.LastOffset() == s.base+int64(e.rel) {
 		sc.pos -= size
 		sc.expect = h.BaseOffset()

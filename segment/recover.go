@@ -12,8 +12,9 @@ import (
 //
 // Errors: *CorruptError when the batches do not add up to size; *StorageError.
 func (s *Segment) Activate(size int64) error {
-	s.sealed.Store(false)
-	s.w.reset(s.base)
+	if err := s.unseal(); err != nil {
+		return err
+	}
 	if size == 0 {
 		return s.adoptEmpty()
 	}
@@ -25,6 +26,16 @@ func (s *Segment) Activate(size int64) error {
 		return err
 	}
 	return s.adopt(sc)
+}
+
+// unseal begins the life of a writer, with what the files say.
+func (s *Segment) unseal() error {
+	s.sealed.Store(false)
+	s.w.reset(s.base)
+	if s.rebuilt.Swap(false) {
+		return s.offsets.reload()
+	}
+	return nil
 }
 
 // adoptEmpty makes the files of an empty segment agree with it.
@@ -97,7 +108,7 @@ func (s *Segment) resume(sc *scan, e offsetEntry) (ok bool, err error) {
 		return false, err
 	}
 	if found {
-		if found, err = s.confirmIn(t, sc.pos); err != nil || !found {
+		if found, err = s.largestIn(t, sc.pos); err != nil || !found {
 			return false, err
 		}
 		s.w.timeEntry, s.w.maxTimestamp, s.w.maxOffset = t.ts, t.ts, s.base+int64(t.rel)
@@ -113,15 +124,32 @@ func (s *Segment) resume(sc *scan, e offsetEntry) (ok bool, err error) {
 	return true, err
 }
 
-// confirmIn is confirm for a segment whose end is not known yet, and lies at or behind end.
-func (s *Segment) confirmIn(e timeEntry, end int64) (bool, error) {
+// largestIn tells whether the batch that the last time index entry names has its timestamp, and no batch between that and the position end a larger one, which an
+// index that lost its end would not know. Timestamps mostly rise, so the way is mostly short.
+func (s *Segment) largestIn(e timeEntry, end int64) (bool, error) {
 	offset := s.base + int64(e.rel)
 	at, base, err := s.walkTo(boundary{offset: offset + 1, pos: end}, offset)
 	if err != nil || base > offset {
 		return false, ignoreCorrupt(err)
 	}
-	h, err := s.header(at.pos, end)
-	return err == nil && h.MaxTimestamp() == e.ts, ignoreCorrupt(err)
+	f, err := s.handle()
+	if err != nil {
+		return false, err
+	}
+	sc := headerScans.Get().(*scan)
+	defer headerScans.Put(sc)
+	sc.reset(f, at.pos, end, at.offset)
+	for first := true; ; first = false {
+		h, _, err := sc.next()
+		switch {
+		case errors.Is(err, errEnd):
+			return true, nil
+		case err != nil:
+			return false, ignoreCorrupt(s.scanError(sc, err))
+		case first && h.MaxTimestamp() != e.ts, h.MaxTimestamp() > e.ts:
+			return false, nil
+		}
+	}
 }
 
 // ignoreCorrupt drops a *CorruptError that a check of an index came upon: the walk that follows meets it where it matters.
@@ -178,8 +206,9 @@ func (s *Segment) LoadAborted(synced int64) (whole bool, err error) {
 //
 // Errors: *CorruptError, with the file left as it is, for a batch that is bad although it was synced; *StorageError; the error of visit.
 func (s *Segment) Recover(synced int64, visit func(b record.Batch) error) (Recovered, error) {
-	s.sealed.Store(false)
-	s.w.reset(s.base)
+	if err := s.unseal(); err != nil {
+		return Recovered{}, err
+	}
 	f, err := s.handle()
 	if err != nil {
 		return Recovered{}, err

@@ -32,6 +32,7 @@ type Segment struct {
 	txns    txnIndex
 
 	sealed  atomic.Bool // nothing is appended any more: the time index ends with the largest timestamp
+	rebuilt atomic.Bool // the offset index was made anew in memory; see rebuild
 	suspect atomic.Bool // a batch did not confirm an entry of the offset index: look-ups start at the base
 
 	open struct {

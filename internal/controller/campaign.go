@@ -26,7 +26,7 @@ type campaign struct {
 const (
 	firstRetry = 5 * time.Millisecond
 	firstMax   = 50 * time.Millisecond
-	firstLater = 40 * time.Millisecond
+	firstLater = 15 * time.Millisecond
 	firstVote  = 100 * time.Millisecond // the peers have to sync their votes
 )
 
@@ -49,8 +49,8 @@ func (v *campaign) leaderSeen(now time.Time, jitter time.Duration) {
 	v.retry, v.max, v.vote = firstRetry, v.timeout/2, firstVote
 }
 
-// voted gives the candidate that got this node's vote time to win.
-func (v *campaign) voted(now time.Time) { v.notBefore(now.Add(v.timeout / 2)) }
+// voted gives the candidate that got this node's vote time to win and to be heard: at first little, since its word may have got lost where connections are still being made.
+func (v *campaign) voted(now time.Time) { v.notBefore(now.Add(min(v.max, v.timeout/4))) }
 
 // standing gives this node's own candidacy time, every time more. If two stood at once and nobody won, the one with the lower place goes first, by as much as a vote may take.
 func (v *campaign) standing(now time.Time, jitter time.Duration) {
@@ -81,4 +81,12 @@ func fromLeader(m *pb.Message) bool {
 		return true
 	}
 	return false
+}
+
+// asksForLeader tells whether a message comes from a voter that does not hear its leader.
+func asksForLeader(m *pb.Message) bool { return m.GetType() == pb.MsgPreVote }
+
+// here is a leader's heartbeat for one follower, out of turn. It says nothing about what is committed; raft goes on from the answer.
+func here(from, to, term uint64) *pb.Message {
+	return &pb.Message{Type: pb.MsgHeartbeat.Enum(), From: &from, To: &to, Term: &term}
 }

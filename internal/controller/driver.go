@@ -42,6 +42,7 @@ type driver struct {
 	campaign campaign
 	planned  time.Time // when the timer was to wake the goroutine
 	outgoing map[uint64][][]byte
+	answers  []*pb.Message // of our own, to be sent while leading
 }
 
 // flight is the entry of ours that is not committed yet, and who waits for it.
@@ -108,7 +109,12 @@ func (d *driver) loop() (err error) {
 
 // recover turns a panic, of raft's or of a subscriber, into the end of this node's controller: the host lives.
 func (d *driver) recover(err *error) {
-	if r := recover(); r != nil {
+	r := recover()
+	switch {
+	case r == nil:
+	case d.store.err != nil: // raft panics when its storage fails it
+		*err = d.store.err
+	default:
 		*err = fmt.Errorf("controller: %v\n%s", r, debug.Stack())
 	}
 }
@@ -148,6 +154,9 @@ func (d *driver) round() error {
 		d.intake(now)
 		d.clock(now)
 		d.role(now)
+		if err := d.greet(); err != nil {
+			return err
+		}
 		if err := d.judge(now); err != nil {
 			return err
 		}
@@ -181,6 +190,10 @@ func (d *driver) intake(now time.Time) {
 		}
 		// The only error is that of a response from somebody who is no voter.
 		_ = d.node.Step(m)
+		if d.leading && asksForLeader(m) {
+			// It would be told with the next heartbeats; a cluster that starts, or a node that comes back, need not wait for them.
+			d.answers = append(d.answers, here(d.id, m.GetFrom(), d.term))
+		}
 		if fromLeader(m) && m.GetTerm() == d.node.BasicStatus().GetTerm() {
 			d.campaign.leaderSeen(now, d.jitter())
 		}
@@ -206,6 +219,16 @@ func (d *driver) expected(m *pb.Message) bool {
 		}
 	}
 	return false
+}
+
+// greet tells voters that ask who leads, if it still is this node.
+func (d *driver) greet() error {
+	msgs := d.answers
+	d.answers = nil
+	if !d.leading || len(msgs) == 0 {
+		return nil
+	}
+	return d.send(msgs)
 }
 
 // resign hands leadership to the voter that is furthest.
@@ -263,7 +286,7 @@ func (d *driver) deadline() time.Time {
 	default:
 		earlier(d.campaign.at)
 	}
-	if d.machine != nil && d.flight == nil {
+	if d.judging() {
 		earlier(d.machine.Deadline())
 	}
 	return at
@@ -326,9 +349,14 @@ func (d *driver) refuse(calls []*call) {
 	}
 }
 
+// judging tells whether requests may be judged now: this node is active, nothing of it is in flight, and it is not handing leadership over.
+func (d *driver) judging() bool {
+	return d.machine != nil && d.flight == nil && d.node.BasicStatus().LeadTransferee == 0
+}
+
 // judge lets the machine decide on what waits and on what is due, and proposes the records as one entry.
 func (d *driver) judge(now time.Time) error {
-	if d.machine == nil || d.flight != nil || d.node.BasicStatus().LeadTransferee != 0 {
+	if !d.judging() {
 		return nil
 	}
 	due := !now.Before(d.machine.Deadline())

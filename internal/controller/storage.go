@@ -42,6 +42,8 @@ type storage struct {
 	checkpointEnd int64 // offset behind the newest checkpoint; 0 without
 	sinceBytes    int64 // bytes of log behind it
 
+	err error // the first that raft met when it read
+
 	builder *record.Builder
 	reader  record.Reader
 	buf     []byte
@@ -417,6 +419,7 @@ func (s *storage) Entries(lo, hi, maxSize uint64) ([]*pb.Entry, error) {
 	}
 	entries, err := s.read(offsetOf(lo), offsetOf(hi), int(min(maxSize, maxCacheBytes)))
 	if err != nil {
+		s.err = err
 		return nil, err
 	}
 	return limit(entries, maxSize), nil
@@ -452,6 +455,7 @@ func (s *storage) Term(index uint64) (uint64, error) {
 	}
 	entries, err := s.read(offsetOf(index), offsetOf(index)+1, 1)
 	if err != nil {
+		s.err = err
 		return 0, err
 	}
 	return entries[0].GetTerm(), nil

@@ -68,7 +68,7 @@ type Config struct {
 	// under way to its leader, or after 20 ms: alone when there is time, in company when there is none. Kafka: linger.ms.
 	Linger time.Duration
 
-	BatchBytes      int   // a batch takes no more records at this size before compression; a larger record gets a batch of its own. 0 = 64 KiB. Kafka: batch.size (16 KiB)
+	BatchBytes      int   // a batch takes no more records at this size before compression; a larger record gets a batch of its own. 0 = 64 KiB, from where on larger ones gain nothing. Kafka: batch.size (16 KiB)
 	MaxRequestBytes int   // size of a request, and of the largest record, before compression; 0 = 1 MiB. Kafka: max.request.size
 	BufferBytes     int64 // bound on the records in the producer; when it is reached, calls wait. 0 = 32 MiB. Kafka: buffer.memory
 	MaxInFlight     int   // requests under way to one node; 0 = 5, at most 5 with idempotence. Kafka: max.in.flight.requests.per.connection

@@ -12,6 +12,9 @@ import (
 )
 
 // Producer sends records to a cluster. It is safe for concurrent use.
+//
+// Locks, outermost first: partition.mu, then any one of node.mu, Producer.mu, identity.mu, memory.mu, reaper.mu. None is held while something is sent,
+// while a callback runs, or while anybody waits.
 type Producer struct {
 	c         Config // with defaults
 	client    *transport.Client

@@ -33,7 +33,8 @@ type Consumer struct {
 		partitions map[key]*partition
 		fetchers   map[int32]*fetcher
 		queue      []*chunk
-		buffered   int // bytes in queue and with the application
+		buffered   int   // bytes in queue and with the application
+		lost       error // the client is closed: nothing will come any more
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -236,7 +237,16 @@ func (c *Consumer) fetchFailed(asked []ask, err error) {
 			c.lostLocked(a.p)
 		}
 	}
+	c.clientErrorLocked(err)
 	signal(c.resolve)
+}
+
+// clientErrorLocked ends the iteration if the error says that the client, which others own, is closed. Without this it would wait for ever.
+func (c *Consumer) clientErrorLocked(err error) {
+	if errors.Is(err, transport.ErrClosed) && c.mu.lost == nil {
+		c.mu.lost = fmt.Errorf("consumer: %w", err)
+		signal(c.ready)
+	}
 }
 
 // lostLocked makes the resolver find the partition's leader again.

@@ -22,7 +22,7 @@ type Batch struct {
 // get over: that is the last element. Order holds per partition. The record and its bytes are valid until the next iteration; Clone keeps one. A further iteration goes on where the last one
 // stopped; the record at which the loop was left counts as read.
 //
-// Errors: ErrClosed, ErrBusy, *OffsetOutOfRangeError, *LogTruncatedError, *PartitionError.
+// Errors: ErrClosed, ErrBusy, *OffsetOutOfRangeError, *LogTruncatedError, *PartitionError; one that wraps transport.ErrClosed if Config.Client was closed, as a node's is when the node stops.
 func (c *Consumer) Records(ctx context.Context) iter.Seq2[*record.Record, error] {
 	return func(yield func(*record.Record, error) bool) {
 		var d delivery
@@ -189,8 +189,9 @@ func (c *Consumer) step(d *delivery) (bool, error) {
 	}
 	ch := d.chunk
 	if ch == nil {
+		lost := c.mu.lost // after what was fetched before
 		c.mu.Unlock()
-		return false, nil
+		return false, lost
 	}
 	position := ch.p.position
 	c.mu.Unlock()

@@ -34,6 +34,12 @@ func (c *Consumer) resolveLoop() {
 // resolveOnce does what can be done now and returns when to look again at the latest.
 func (c *Consumer) resolveOnce() time.Duration {
 	wait := metadataAge
+	c.mu.Lock()
+	lost := c.mu.lost != nil
+	c.mu.Unlock()
+	if lost {
+		return wait
+	}
 	if topics := c.stale(); len(topics) > 0 {
 		select { // what the client has cached was not good enough
 		case <-c.client.Refresh(topics...):
@@ -93,6 +99,7 @@ func (c *Consumer) learn(name string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err != nil {
+		c.clientErrorLocked(err)
 		c.unknownTopicLocked(name, err)
 		return false
 	}
@@ -221,6 +228,7 @@ func (c *Consumer) settle(p *partition) {
 	case err != nil:
 		p.backOff(time.Now(), c.config.RetryBackoff, err)
 		c.lostLocked(p)
+		c.clientErrorLocked(err)
 		signal(c.resolve)
 	case st == validating && offset >= 0 && offset < at:
 		p.fail(&LogTruncatedError{Topic: p.topic, Partition: p.number, Position: at, DivergentOffset: offset})

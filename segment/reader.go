@@ -161,7 +161,7 @@ func (s *Segment) seek(sc *scan, latest boundary, offset int64) error {
 			return err
 		}
 	}
-	sc.reset(f, 0, latest.pos, s.base)
+	sc.reset(f, s.base, 0, latest.pos, s.base)
 	if s.suspect.Load() {
 		return nil
 	}
@@ -182,7 +182,7 @@ func (s *Segment) enter(sc *scan, latest boundary, e offsetEntry) error {
 	var size int64
 	err := errEnd
 	if e.pos > 0 {
-		sc.reset(f, int64(e.pos), latest.pos, s.base)
+		sc.reset(f, s.base, int64(e.pos), latest.pos, s.base)
 		h, size, err = sc.next()
 	}
 	if err == nil && h.LastOffset() == s.base+int64(e.rel) {
@@ -194,7 +194,7 @@ func (s *Segment) enter(sc *scan, latest boundary, e offsetEntry) error {
 		return storage("read", s.path, err)
 	}
 	s.suspect.Store(true)
-	sc.reset(f, 0, latest.pos, s.base)
+	sc.reset(f, s.base, 0, latest.pos, s.base)
 	return nil
 }
 
@@ -214,7 +214,7 @@ func (s *Segment) cut(t *tail, latest, from boundary, limit, to int64, atLeastOn
 	if err != nil {
 		return 0, err
 	}
-	sc.reset(f, from.pos, to, from.offset)
+	sc.reset(f, s.base, from.pos, to, from.offset)
 	if !s.suspect.Load() {
 		e, ok, err := s.offsets.lookupPosition(int32(min(from.pos+limit, math.MaxInt32)))
 		if err != nil {
@@ -225,7 +225,7 @@ func (s *Segment) cut(t *tail, latest, from boundary, limit, to int64, atLeastOn
 				return 0, err
 			}
 			if sc.pos < from.pos {
-				sc.reset(f, from.pos, to, from.offset)
+				sc.reset(f, s.base, from.pos, to, from.offset)
 			}
 		}
 	}
@@ -260,7 +260,7 @@ func (s *Segment) Headers(offset, end int64, fn func(h record.Batch, pos, size i
 	}
 	sc := headerScans.Get().(*scan)
 	defer headerScans.Put(sc)
-	sc.reset(f, b.pos, latest.pos, b.offset)
+	sc.reset(f, s.base, b.pos, latest.pos, b.offset)
 	for sc.expect < end {
 		h, size, err := sc.next()
 		if errors.Is(err, errEnd) {

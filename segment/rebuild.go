@@ -19,7 +19,7 @@ func (s *Segment) rebuild(latest boundary) error {
 	var data []byte
 	var entry [offsetEntrySize]byte
 	sc := &scan{buf: make([]byte, batchScanBytes)}
-	sc.reset(f.File, 0, latest.pos, s.base)
+	sc.reset(f.File, s.base, 0, latest.pos, s.base)
 	for since := int64(0); ; {
 		h, size, err := sc.next()
 		if err != nil {

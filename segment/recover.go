@@ -71,7 +71,7 @@ func (s *Segment) enterLast(sc *scan, size int64) error {
 	if err != nil {
 		return err
 	}
-	sc.reset(f, 0, size, s.base)
+	sc.reset(f, s.base, 0, size, s.base)
 	if ok {
 		s.suspect.Store(false)
 		if err := s.enter(sc, boundary{pos: size}, e); err != nil {
@@ -85,7 +85,7 @@ func (s *Segment) enterLast(sc *scan, size int64) error {
 	}
 	// From the base on, then: the walk makes both indexes anew.
 	s.suspect.Store(false)
-	sc.reset(f, 0, size, s.base)
+	sc.reset(f, s.base, 0, size, s.base)
 	s.w.reset(s.base)
 	return errors.Join(s.offsets.truncate(0), s.times.truncate(0))
 }
@@ -138,7 +138,7 @@ func (s *Segment) largestIn(e timeEntry, end int64) (bool, error) {
 	}
 	sc := headerScans.Get().(*scan)
 	defer headerScans.Put(sc)
-	sc.reset(f, at.pos, end, at.offset)
+	sc.reset(f, s.base, at.pos, end, at.offset)
 	for first := true; ; first = false {
 		h, _, err := sc.next()
 		switch {

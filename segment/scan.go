@@ -33,15 +33,20 @@ type scan struct {
 	end    int64 // position where the batches end
 	pos    int64 // of the next batch
 	expect int64 // lowest offset that the next batch may have
+	limit  int64 // highest offset that a batch may end with: an index could not tell of more
 
 	buf    []byte
 	bufPos int64
 	bufLen int
 }
 
-// reset starts a walk at pos; the first batch must not start below the offset expect.
-func (sc *scan) reset(f vfs.File, pos, end, expect int64) {
+// reset starts a walk through the segment of that base at pos; the first batch must not start below the offset expect.
+func (sc *scan) reset(f vfs.File, base, pos, end, expect int64) {
 	sc.f, sc.pos, sc.end, sc.expect = f, pos, end, expect
+	sc.limit = math.MaxInt64 - 1
+	if base < sc.limit-math.MaxInt32 {
+		sc.limit = base + math.MaxInt32
+	}
 	sc.bufLen = 0
 }
 
@@ -94,8 +99,8 @@ func (sc *scan) next() (record.Batch, int64, error) {
 		return nil, 0, &badBatch{fmt.Sprintf("batch of %d bytes, %d left", size, sc.end-sc.pos)}
 	case h.BaseOffset() < sc.expect:
 		return nil, 0, &badBatch{fmt.Sprintf("base offset %d, expected %d or above", h.BaseOffset(), sc.expect)}
-	case h.LastOffsetDelta() < 0 || h.BaseOffset() > math.MaxInt64-1-int64(h.LastOffsetDelta()):
-		return nil, 0, &badBatch{fmt.Sprintf("last offset delta %d at offset %d", h.LastOffsetDelta(), h.BaseOffset())}
+	case h.LastOffsetDelta() < 0 || h.BaseOffset() > sc.limit-int64(h.LastOffsetDelta()):
+		return nil, 0, &badBatch{fmt.Sprintf("offsets [%d, +%d], the segment ends at %d at the latest", h.BaseOffset(), h.LastOffsetDelta(), sc.limit)}
 	}
 	sc.pos += int64(size)
 	sc.expect = h.NextOffset()
@@ -160,7 +165,7 @@ func (s *Segment) header(pos, end int64) (record.Batch, error) {
 		return nil, err
 	}
 	sc := &scan{buf: make([]byte, record.HeaderSize)}
-	sc.reset(f, pos, end, s.base)
+	sc.reset(f, s.base, pos, end, s.base)
 	h, _, err := sc.next()
 	return h, s.scanError(sc, err)
 }

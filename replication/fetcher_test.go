@@ -175,7 +175,7 @@ func TestFetchSyncsFirst(t *testing.T) {
 			assert.Equal(t, int64(1), o.SyncedEndOffset)
 			assert.Equal(t, int64(1), o.HighWatermark, "the leader's, but not above the own end")
 		}
-		assert.Less(t, last.at, 150*time.Millisecond+10*time.Millisecond, "three syncs at once")
+		assert.Less(t, last.at, 290*time.Millisecond, "not one sync after the other; the first round may have begun without all three")
 		assert.Positive(t, released)
 	})
 }
@@ -241,6 +241,9 @@ func TestFetchErrors(t *testing.T) {
 			if len(c.parts) == 2 {
 				asked = append(asked, c.at)
 			}
+		}
+		for i := len(asked) - 1; i >= 0; i-- { // since the first time: the first round may have begun without it
+			asked[i] -= asked[0]
 		}
 		ms := time.Millisecond
 		assert.Equal(t, []time.Duration{0, 10 * ms, 30 * ms, 70 * ms, 150 * ms, 310 * ms, 630 * ms, 1270 * ms, 2270 * ms}, asked)

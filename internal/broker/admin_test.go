@@ -505,6 +505,18 @@ func TestNothingIsServedBeforeStart(t *testing.T) {
 		assert.Equal(t, kerr.NotController.Code, serve(hb).Message.(*kmsg.BrokerHeartbeatResponse).ErrorCode)
 		assert.ErrorIs(t, b.HandOver(t.Context()), ErrNotStarted)
 		assert.Equal(t, int64(-1), b.BrokerEpoch())
+		require.NoError(t, b.Close())
+		client, err := transport.NewClient(transport.ClientConfig{Network: h.net.Host("n7"), Local: &transport.Local{NodeID: 7, Handler: b}})
+		require.NoError(t, err)
+		defer client.Close()
+		for _, req := range []kmsg.Request{
+			metadataRequest(4, "t"), produceRequest("t", 0, -1, batch(t, "v")), fetchRequest("t", 0, 0), kmsg.NewPtrInitProducerIDRequest(), kmsg.NewPtrListOffsetsRequest(),
+			kmsg.NewPtrCreateTopicsRequest(), kmsg.NewPtrDeleteTopicsRequest(), kmsg.NewPtrDescribeConfigsRequest(), kmsg.NewPtrBrokerHeartbeatRequest(),
+		} {
+			resp, err := client.Request(t.Context(), 7, req)
+			require.NoError(t, err)
+			assert.NotNil(t, resp, "a direct caller always gets an answer, of a closed broker too: key %d", req.Key())
+		}
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/insynclog/insync/internal/configs"
@@ -126,6 +127,8 @@ type localState struct {
 	state *controller.Partition
 	conf  configs.Topic
 	fresh bool // not opened yet
+	anew  bool // under another leader epoch than before
+	role  replication.Role
 }
 
 func (a *applier) apply(d *controller.Delta) {
@@ -199,24 +202,17 @@ func (a *applier) drop(p *partition) {
 
 // open opens the logs of new partitions side by side, and tells the others of changed configs.
 func (a *applier) open(states []*localState) {
-	var wg sync.WaitGroup
-	room := make(chan struct{}, max(4, 2*runtime.GOMAXPROCS(0)))
-	for _, s := range states {
-		if !s.fresh {
-			a.settle(s)
-			continue
-		}
-		room <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-room }()
-			a.openOne(s)
-		})
-	}
-	wg.Wait()
+	var fresh []*localState
 	for _, s := range states {
 		if s.fresh {
-			a.b.replicas.add(s.part)
+			fresh = append(fresh, s)
+		} else {
+			a.settle(s)
 		}
+	}
+	inParallel(fresh, a.openOne)
+	for _, s := range fresh {
+		a.b.replicas.add(s.part)
 	}
 }
 
@@ -263,34 +259,36 @@ func storageError(p *partition, err error) error {
 
 // lead makes leaders. They are no longer followed before they lead.
 func (a *applier) lead(states []*localState) {
+	var leaders []*localState
 	for _, s := range states {
-		if s.state.Leader != a.b.c.NodeID {
-			continue
+		if s.state.Leader == a.b.c.NodeID {
+			a.unfollow(s.part)
+			leaders = append(leaders, s)
 		}
-		a.unfollow(s.part)
-		a.tell(s)
 	}
+	a.tell(leaders)
 }
 
 // follow makes followers, and has them fetched from their leader.
 func (a *applier) follow(states []*localState) {
-	me := a.b.c.NodeID
-	for _, s := range states { // first stop, so that no fetcher works for two leaders
-		if s.state.Leader != me && s.part.following >= 0 && s.part.following != s.state.Leader {
-			a.unfollow(s.part)
+	var followers []*localState
+	for _, s := range states {
+		if s.state.Leader == a.b.c.NodeID {
+			continue
+		}
+		followers = append(followers, s)
+		s.anew = s.part.epoch != s.state.LeaderEpoch
+		if s.part.following != s.state.Leader {
+			a.unfollow(s.part) // all stop before any starts, so that no fetcher works for two leaders
 		}
 	}
-	for _, s := range states {
-		if s.state.Leader == me {
-			continue
-		}
-		anew := s.part.epoch != s.state.LeaderEpoch
-		role := a.tell(s)
-		if role != replication.Follower || s.state.Leader < 0 {
+	a.tell(followers)
+	for _, s := range followers {
+		if s.role != replication.Follower || s.state.Leader < 0 {
 			a.unfollow(s.part)
 			continue
 		}
-		if s.part.following == s.state.Leader && !anew {
+		if s.part.following == s.state.Leader && !s.anew {
 			continue // a fetcher goes on through changes that are not of the leader
 		}
 		s.part.following = s.state.Leader
@@ -298,25 +296,50 @@ func (a *applier) follow(states []*localState) {
 	}
 }
 
-// tell hands the state to the replica, and the leader to whoever listens.
-func (a *applier) tell(s *localState) replication.Role {
-	p, m := s.part, s.state
-	if p.replica == nil {
-		return replication.Offline
-	}
-	role, err := p.replica.Apply(replication.State{
-		Leader: m.Leader, LeaderEpoch: m.LeaderEpoch, PartitionEpoch: m.PartitionEpoch, Replicas: m.Replicas, ISR: m.ISR, ELR: m.ELR,
-	}, time.Now())
-	if err != nil {
-		a.b.logger.Error("partition cannot take its new state", "topic", p.topic, "partition", p.index, "leader", m.Leader, "epoch", m.LeaderEpoch, "error", err)
-	}
-	if p.leader != m.Leader || p.epoch != m.LeaderEpoch {
+// tell hands the states to the replicas, side by side because a new leader writes its epoch to disk, then the leaders to whoever listens.
+func (a *applier) tell(states []*localState) {
+	inParallel(states, func(s *localState) {
+		p, m := s.part, s.state
+		if p.replica == nil {
+			s.role = replication.Offline
+			return
+		}
+		var err error
+		s.role, err = p.replica.Apply(replication.State{
+			Leader: m.Leader, LeaderEpoch: m.LeaderEpoch, PartitionEpoch: m.PartitionEpoch, Replicas: m.Replicas, ISR: m.ISR, ELR: m.ELR,
+		}, time.Now())
+		if err != nil {
+			a.b.logger.Error("partition cannot take its new state", "topic", p.topic, "partition", p.index, "leader", m.Leader, "epoch", m.LeaderEpoch, "error", err)
+		}
+	})
+	for _, s := range states {
+		p, m := s.part, s.state
+		if p.replica == nil || p.leader == m.Leader && p.epoch == m.LeaderEpoch {
+			continue
+		}
 		p.leader, p.epoch = m.Leader, m.LeaderEpoch
 		if f := a.b.c.Events.LeaderChanged; f != nil {
 			f(p.topic, p.index, m.Leader, m.LeaderEpoch)
 		}
 	}
-	return role
+}
+
+// inParallel calls f for each of the states, some side by side: what they do waits for disks.
+func inParallel(states []*localState, f func(*localState)) {
+	if len(states) == 1 {
+		f(states[0])
+		return
+	}
+	var wg sync.WaitGroup
+	var next atomic.Int64
+	for range min(len(states), max(16, 2*runtime.GOMAXPROCS(0))) {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(states); i = int(next.Add(1)) - 1 {
+				f(states[i])
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func (a *applier) unfollow(p *partition) {

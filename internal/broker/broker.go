@@ -262,7 +262,9 @@ func (b *Broker) Versions() map[int16]transport.VersionRange { return b.versions
 // Serve implements transport.Handler.
 func (b *Broker) Serve(ctx context.Context, r *transport.Request, reply func(transport.Reply)) {
 	a, ok := b.apis[r.Message.Key()]
-	if v := r.Message.GetVersion(); !ok || v < a.min || v > a.max || b.ctx.Err() != nil || !a.early && b.image.Load() == nil {
+	direct := r.Conn != nil && r.Conn.Direct // has no connection that could be closed: the handlers find the right errors
+	ready := a.early || b.image.Load() != nil
+	if v := r.Message.GetVersion(); !ok || v < a.min || v > a.max || !direct && (!ready || b.ctx.Err() != nil) {
 		// Not ours, not yet, or no longer: Kafka has no answer for it but to hang up, upon which clients try another node.
 		reply(transport.Reply{Close: true})
 		return

@@ -68,7 +68,6 @@ func (h *harness) start(ids ...int32) {
 	errs := make(chan error, len(ids))
 	for _, id := range ids {
 		n := h.nodes[id]
-		h.t.Logf("%s start %d", time.Now().Format("15:04:05.000"), id)
 		go func() { errs <- n.start() }()
 	}
 	for range ids {

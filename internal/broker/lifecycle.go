@@ -245,7 +245,7 @@ func (l *lifecycle) stop() {
 // selfFenced tells whether the broker has been without a controller for a session timeout (R12). It compares clocks instead of waiting for a timer, so that it also holds for a process that was
 // stopped for a while and goes on. A cluster of one node has nobody else who could lead.
 func (b *Broker) selfFenced(now time.Time) bool {
-	return len(b.c.Voters) > 1 && int64(now.Sub(b.began)) > b.life.servedUntil.Load()
+	return len(b.c.Voters) > 1 && int64(now.Sub(b.began)) > b.life.servedUntil.Load() || b.ctx.Err() != nil
 }
 
 // watchFence tells of being fenced, once each time.

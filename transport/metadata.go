@@ -340,6 +340,9 @@ func (c *Client) Topic(ctx context.Context, name string, allowCreate bool) (*Top
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	if c.life.Err() != nil {
+		return nil, ErrClosed // what is cached will never be renewed
+	}
 	if t := c.CachedTopic(name); t != nil && t.Err == nil && time.Since(t.asked) < c.cfg.MetadataMaxAge {
 		return t, nil
 	}

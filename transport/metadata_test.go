@@ -236,3 +236,18 @@ func TestRefreshAroundHungNode(t *testing.T) {
 		require.LessOrEqual(t, time.Since(start), time.Second)
 	})
 }
+
+// A closed client names no topics, not even those it remembers: whoever asks would wait for a leader that it can never learn of.
+func TestClosedClientForgets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		node := newFakeNode(1)
+		node.setBrokers("host-1:1")
+		node.setTopic("t", 1)
+		c := directClient(t, node)
+		_, err := c.Topic(t.Context(), "t", false)
+		require.NoError(t, err)
+		require.NoError(t, c.Close())
+		_, err = c.Topic(t.Context(), "t", false)
+		require.ErrorIs(t, err, ErrClosed)
+	})
+}

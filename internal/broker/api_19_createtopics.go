@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/insynclog/insync/internal/controller"
 	"github.com/insynclog/insync/transport"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -25,7 +26,7 @@ func (b *Broker) createTopics(ctx context.Context, r *transport.Request, reply f
 	if err == nil {
 		resp = got.(*kmsg.CreateTopicsResponse)
 		if !req.ValidateOnly {
-			b.awaitMetadata(ctx, func() bool { return b.hasTopics(resp) })
+			b.awaitMetadata(ctx, func(img *controller.Image) bool { return hasTopics(img, resp) })
 		}
 	} else {
 		resp = kmsg.NewPtrCreateTopicsResponse()
@@ -41,9 +42,8 @@ func (b *Broker) createTopics(ctx context.Context, r *transport.Request, reply f
 
 func millis(ms int32) time.Duration { return time.Duration(ms) * time.Millisecond }
 
-// hasTopics tells whether this node's metadata has the topics that were created.
-func (b *Broker) hasTopics(resp *kmsg.CreateTopicsResponse) bool {
-	img := b.metadataImage()
+// hasTopics tells whether metadata has the topics that were created.
+func hasTopics(img *controller.Image, resp *kmsg.CreateTopicsResponse) bool {
 	for i := range resp.Topics {
 		if t := &resp.Topics[i]; t.ErrorCode == 0 && img.TopicIDs[t.TopicID] == nil {
 			return false

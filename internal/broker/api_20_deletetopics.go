@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 
+	"github.com/insynclog/insync/internal/controller"
 	"github.com/insynclog/insync/transport"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -53,8 +54,7 @@ func (b *Broker) forwardDelete(ctx context.Context, req *kmsg.DeleteTopicsReques
 		return nil, err
 	}
 	resp := got.(*kmsg.DeleteTopicsResponse)
-	b.awaitMetadata(ctx, func() bool {
-		img := b.metadataImage()
+	b.awaitMetadata(ctx, func(img *controller.Image) bool {
 		for i := range resp.Topics {
 			if t := &resp.Topics[i]; t.ErrorCode == 0 && img.TopicIDs[t.TopicID] != nil {
 				return false

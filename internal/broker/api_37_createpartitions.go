@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 
+	"github.com/insynclog/insync/internal/controller"
 	"github.com/insynclog/insync/transport"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -19,7 +20,7 @@ func (b *Broker) createPartitions(ctx context.Context, r *transport.Request, rep
 	if err == nil {
 		resp = got.(*kmsg.CreatePartitionsResponse)
 		if !req.ValidateOnly {
-			b.awaitMetadata(ctx, func() bool { return b.hasPartitions(&req, resp) })
+			b.awaitMetadata(ctx, func(img *controller.Image) bool { return hasPartitions(img, &req, resp) })
 		}
 	} else {
 		resp = kmsg.NewPtrCreatePartitionsResponse()
@@ -33,9 +34,8 @@ func (b *Broker) createPartitions(ctx context.Context, r *transport.Request, rep
 	reply(transport.Reply{Message: resp})
 }
 
-// hasPartitions tells whether this node's metadata has the partitions that were added.
-func (b *Broker) hasPartitions(req *kmsg.CreatePartitionsRequest, resp *kmsg.CreatePartitionsResponse) bool {
-	img := b.metadataImage()
+// hasPartitions tells whether metadata has the partitions that were added.
+func hasPartitions(img *controller.Image, req *kmsg.CreatePartitionsRequest, resp *kmsg.CreatePartitionsResponse) bool {
 	count := make(map[string]int32, len(req.Topics))
 	for i := range req.Topics {
 		count[req.Topics[i].Topic] = req.Topics[i].Count

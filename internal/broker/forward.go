@@ -142,8 +142,8 @@ func refusal(req kmsg.Request, code int16) kmsg.Response {
 const metadataWait = 2 * time.Second
 
 // awaitMetadata waits until this node's replicas and metadata show what a request has changed, so that a client that asks the same node next sees it. It is a courtesy: after a while it gives up.
-func (b *Broker) awaitMetadata(ctx context.Context, ok func() bool) {
+func (b *Broker) awaitMetadata(ctx context.Context, ok func(applied *controller.Image) bool) {
 	ctx, cancel := context.WithTimeout(ctx, metadataWait)
 	defer cancel()
-	_ = b.applier.wait(ctx, func(*controller.Image) bool { return ok() })
+	_ = b.applier.wait(ctx, ok)
 }

@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"fmt"
+	"math"
 	"testing"
 
 	"github.com/insynclog/insync/consumer"
@@ -37,6 +38,7 @@ func BenchmarkConsume(b *testing.B) {
 		})
 		b.Run(fmt.Sprintf("size=%dB/limit", size), func(b *testing.B) {
 			f := newRawFile(b)
+			f.size = math.MaxInt64 // one file holds it all
 			batch := batchBytes(b, 64<<10, size)
 			for range batches(b.N, batch) {
 				if err := f.write(batch); err != nil {

@@ -22,14 +22,15 @@ const crcFrom = 21
 
 // rawFile is the minimal log: take the CRC, write at the end, sync.
 type rawFile struct {
-	dir string
-	f   *os.File
-	end int64
-	buf []byte
+	dir  string
+	f    *os.File
+	size int64 // at which it rolls
+	end  int64
+	buf  []byte
 }
 
 func newRawFile(tb testing.TB) *rawFile {
-	r := &rawFile{dir: tb.TempDir()}
+	r := &rawFile{dir: tb.TempDir(), size: rawRoll}
 	if err := r.roll(); err != nil {
 		tb.Fatal(err)
 	}
@@ -51,7 +52,7 @@ func (r *rawFile) roll() error {
 
 // write checks the batch as every replica must, and writes it.
 func (r *rawFile) write(b record.Batch) error {
-	if r.end+int64(len(b)) > rawRoll {
+	if r.end+int64(len(b)) > r.size {
 		if err := r.roll(); err != nil {
 			return err
 		}

@@ -200,10 +200,17 @@ func (c *Cluster) CreateTopic(name string, partitions int32, replicationFactor i
 	})
 }
 
-// partition returns a partition as a node that is up knows it.
+// partition returns a partition as the node that is up and knows most knows it: one that is cut off, or has just come back, lags.
 func (c *Cluster) partition(topic string, partition int32) (cluster.PartitionStatus, bool) {
-	s := c.Any().Status()
-	t, ok := s.Topic(topic)
+	newest := c.Any().Status()
+	for _, m := range c.members {
+		if m.node != nil {
+			if s := m.node.Status(); s.Metadata > newest.Metadata {
+				newest = s
+			}
+		}
+	}
+	t, ok := newest.Topic(topic)
 	if !ok || int(partition) >= len(t.Partitions) {
 		return cluster.PartitionStatus{}, false
 	}

@@ -47,7 +47,9 @@ func (s *Segment) Append(head []byte, b record.Batch, ahead int64) error {
 	if err != nil {
 		return err
 	}
-	s.writeAhead(f, int64(len(b)), ahead)
+	if err := s.writeAhead(f, int64(len(b)), ahead); err != nil {
+		return err
+	}
 	w := &s.w
 	switch {
 	case len(head) == 0:
@@ -76,7 +78,9 @@ func (s *Segment) AppendRun(data []byte, ahead int64) error {
 	if err != nil {
 		return err
 	}
-	s.writeAhead(f, int64(len(data)), ahead)
+	if err := s.writeAhead(f, int64(len(data)), ahead); err != nil {
+		return err
+	}
 	if _, err := f.WriteAt(data, s.w.size); err != nil {
 		return storage("write", s.path, err)
 	}
@@ -205,19 +209,25 @@ func (s *Segment) Seal() error {
 var zeros [256 << 10]byte
 
 // writeAhead makes sure that the file has blocks for the next n bytes and more, if that is wanted and they are used up. Written zeros, not
-// reserved blocks: a write into the latter has to be journalled all the same. It is a favour to Sync: what goes wrong is left to the write that follows.
-func (s *Segment) writeAhead(f vfs.File, n, ahead int64) {
+// reserved blocks: a write into the latter has to be journalled all the same. It is a favour to Sync, so a full disk is left to the write that follows.
+func (s *Segment) writeAhead(f vfs.File, n, ahead int64) error {
 	w := &s.w
 	if ahead <= 0 || w.size+n <= w.fileEnd {
-		return
+		return nil
 	}
 	from := max(w.fileEnd, w.size+n)
 	w.fileEnd = max(w.fileEnd, w.size+n+ahead)
 	for from < w.fileEnd {
 		z := zeros[:min(int64(len(zeros)), w.fileEnd-from)]
-		if _, err := f.WriteAt(z, from); err != nil {
-			return
+		_, err := f.WriteAt(z, from)
+		switch {
+		case err == nil:
+		case vfs.IsNoSpace(err):
+			return nil
+		default:
+			return storage("write", s.path, err)
 		}
 		from += int64(len(z))
 	}
+	return nil
 }

@@ -83,7 +83,7 @@ func (pt *partition) take(n *node, now time.Time, idle bool, room int) (pick, ta
 	}
 	if v == sendNew {
 		if b == pt.open {
-			pt.open = nil
+			pt.sealOpenLocked()
 		} else {
 			pt.queue = removeFirst(pt.queue)
 		}

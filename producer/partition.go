@@ -94,7 +94,9 @@ func (pt *partition) reserveLocked(size int, granted int64, now time.Time) bool 
 	}
 	if need > granted {
 		if granted = max(need, minReserve); !p.memory.take(granted) {
-			return false
+			if granted = need; !p.memory.take(granted) {
+				return false
+			}
 		}
 	}
 	if b == nil {
@@ -129,9 +131,19 @@ func (pt *partition) closeOpenLocked() {
 	if pt.open == nil {
 		return
 	}
-	pt.open.state = queued
-	pt.queue = append(pt.queue, pt.open)
+	b := pt.sealOpenLocked()
+	b.state = queued
+	pt.queue = append(pt.queue, b)
+}
+
+// sealOpenLocked ends the open batch and gives back the memory that it had in reserve.
+func (pt *partition) sealOpenLocked() *batch {
+	b := pt.open
 	pt.open = nil
+	surplus := b.reserved - int64(b.size())
+	b.reserved -= surplus
+	pt.topic.p.memory.release(surplus)
+	return b
 }
 
 // backOffLocked puts the next attempt off, the longer the more attempts failed.

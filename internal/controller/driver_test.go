@@ -531,8 +531,7 @@ func TestDiskFailure(t *testing.T) {
 		<-n.Done()
 		var se *log.StorageError
 		assert.True(t, errors.As(n.Err(), &se), "%v", n.Err())
-		_ = n.Close(true)
-		delete(q.nodes, n.c.NodeID)
+		q.drop(n.c.NodeID)
 		other := q.leader()
 		q.heartbeats(other)
 		q.create(other, "b", 1, 3)

@@ -109,6 +109,17 @@ func (q *quorum) setLoss(p float64) {
 	q.loss = p
 }
 
+// drop forgets a node that stopped by itself.
+func (q *quorum) drop(id int32) {
+	q.mu.Lock()
+	n := q.nodes[id]
+	delete(q.nodes, id)
+	q.mu.Unlock()
+	if n != nil {
+		_ = n.Close(true)
+	}
+}
+
 // crash stops a node as a power loss does.
 func (q *quorum) crash(id int32, mode vfs.CrashMode) {
 	q.mu.Lock()

@@ -66,11 +66,11 @@ func (r *Replica) endLocked(fx *effects, last ...func()) {
 	r.performing.Add(1)
 	r.mu.Unlock()
 	r.perform(fx)
-	r.performing.Done()
 }
 
 // perform does what may call out, without the lock.
 func (r *Replica) perform(fx *effects) {
+	defer r.performing.Done() // also when a callback panics
 	// The sync first: it is the longest part of an append's way.
 	if fx.sync {
 		r.handle.Request()

@@ -67,6 +67,9 @@ type FetcherConfig struct {
 	Backoff           time.Duration // replica.fetch.backoff.ms, the longest pause after an error (the first is 10 ms); 0 = 1 s
 	Timeout           time.Duration // replica.socket.timeout.ms, beyond MaxWait; 0 = 30 s
 	Logger            *slog.Logger
+
+	// OnPanic is called, with no lock held, when the fetcher's goroutine panicked, which ends it; the fetcher counts as closed then. The owner fails its node. Nil lets the panic end the process.
+	OnPanic func(value any, stack []byte)
 }
 
 const (

@@ -425,3 +425,27 @@ func TestRemoveWaits(t *testing.T) {
 		slow.Store(false)
 	})
 }
+
+// TestFetchPanics: a panic in the loop (here: of the source) ends the fetcher and is told, and nothing waits for it.
+func TestFetchPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFollowing(t, 1)
+		var told []any
+		f.fetcher = NewFetcher(FetcherConfig{Source: f.source, Leader: 1, OnPanic: func(v any, stack []byte) {
+			assert.NotEmpty(t, stack)
+			told = append(told, v)
+		}})
+		f.source.set(func(_ context.Context, _ scriptedCall, resp *FetchResponse) error {
+			resp.Partitions = append(resp.Partitions, FetchedPartition{TopicID: testTopicID})
+			resp.Release = func() { panic("released twice") }
+			return nil
+		})
+		f.fetcher.Add(f.replicas[0])
+		synctest.Wait()
+		assert.Equal(t, []any{"released twice"}, told)
+		f.fetcher.Remove(f.replicas[0])
+		f.fetcher.Add(f.replicas[0])
+		f.fetcher.Close()
+		assert.Len(t, told, 1)
+	})
+}

@@ -3,6 +3,7 @@ package replication
 import (
 	"context"
 	"errors"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -11,6 +12,9 @@ import (
 
 // run is the fetcher's goroutine. It ends when the fetcher has no partitions, and with Close.
 func (f *Fetcher) run() {
+	if f.config.OnPanic != nil {
+		defer f.recover()
+	}
 	for f.collect() {
 		f.build()
 		if f.syncs.pending() {
@@ -29,6 +33,28 @@ func (f *Fetcher) run() {
 		f.process()
 		f.resolveRanges()
 	}
+}
+
+// recover ends a loop that panicked, so that Remove and Close wait for nothing.
+func (f *Fetcher) recover() {
+	v := recover()
+	if v == nil {
+		return
+	}
+	stack := debug.Stack()
+	f.mu.Lock()
+	if !f.mu.closed {
+		f.mu.closed = true
+		close(f.stop)
+	}
+	f.mu.cancel, f.mu.running = nil, false
+	if f.mu.dog != nil && f.mu.dog.Stop() {
+		f.wg.Done()
+	}
+	f.dropContext()
+	f.mu.Unlock()
+	f.end()
+	f.config.OnPanic(v, stack)
 }
 
 // collect waits until there is something to do and notes for whom in f.round. False: the loop ends.

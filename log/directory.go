@@ -215,12 +215,21 @@ func (d *Directory) OpenLog(topic string, partition int32, id TopicID, c Config)
 	}
 	c.FS = d.fs
 	c = c.withDefaults()
-	if err := d.claim(k, id); err != nil {
+	created, err := d.claim(k, id)
+	if err != nil {
 		return nil, err
 	}
 	l, err := openLog(d.home, k, d.dirOf(k), c)
 	if err != nil {
 		return nil, err
+	}
+	if created {
+		// One sync for the names of partition.metadata and of the first segment.
+		if err := syncDir(d.fs, l.dir); err != nil {
+			l.abandon()
+			return nil, err
+		}
+		l.mu.newNames = false
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -246,23 +255,23 @@ func (d *Directory) usable(k partitionKey) error {
 	return nil
 }
 
-// claim makes the partition's directory, or checks whose it is. On return the topic id is stored durably.
-func (d *Directory) claim(k partitionKey, id TopicID) error {
+// claim makes the partition's directory, or checks whose it is. If it wrote the topic id, the name of that file is yet to be made durable.
+func (d *Directory) claim(k partitionKey, id TopicID) (created bool, err error) {
 	stored, err := d.readTopicID(k)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if stored == id && id != (TopicID{}) {
-		return nil
+		return false, nil
 	}
 	dir := d.dirOf(k)
 	if stored != (TopicID{}) && id != (TopicID{}) {
-		return &TopicIDError{Path: dir, Stored: stored, Want: id}
+		return false, &TopicIDError{Path: dir, Stored: stored, Want: id}
 	}
 	if err := makeDir(d.fs, dir); err != nil || id == (TopicID{}) {
-		return err
+		return false, err
 	}
-	return replaceSmallFile(d.fs, dir+"/"+metadataFile, encodeMetadata(id))
+	return true, writeSmallFile(d.fs, dir+"/"+metadataFile, encodeMetadata(id))
 }
 
 // DeleteLog closes l and removes its directory: renamed to -delete first, durable, then removed. Readers keep what they have.

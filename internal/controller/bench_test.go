@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 
 	"github.com/insynclog/insync/internal/vfs"
@@ -106,7 +107,7 @@ func BenchmarkManyPartitions(b *testing.B) {
 		})
 		b.Run(fmt.Sprintf("topics=%d/alter", topics), func(b *testing.B) {
 			c := startAlone(b, vfs.OS(), b.TempDir())
-			epoch := joinAlone(b, c)
+			joinAlone(b, c)
 			createMany(b, c, topics)
 			tp := c.Image().Topics["topic-0"]
 			for b.Loop() {
@@ -121,7 +122,6 @@ func BenchmarkManyPartitions(b *testing.B) {
 				r := send[*kmsg.IncrementalAlterConfigsResponse](b, c, req)
 				require.Zero(b, r.Resources[0].ErrorCode)
 			}
-			_ = epoch
 			require.NoError(b, c.Close(false))
 		})
 		b.Run(fmt.Sprintf("topics=%d/restart", topics), func(b *testing.B) {
@@ -153,5 +153,36 @@ func createMany(b testing.TB, c *Controller, topics int) {
 	r := send[*kmsg.CreateTopicsResponse](b, c, req)
 	for _, t := range r.Topics {
 		require.Zero(b, t.ErrorCode, "%v", t.ErrorMessage)
+	}
+}
+
+// Three new voters until all of them know that the cluster is founded.
+func BenchmarkStartThree(b *testing.B) {
+	base := b.TempDir()
+	for i := 0; b.Loop(); i++ {
+		var nodes [4]atomic.Pointer[Controller]
+		for id := int32(1); id <= 3; id++ {
+			dir := fmt.Sprintf("%s/%d-%d", base, i, id)
+			require.NoError(b, vfs.OS().MkdirAll(dir))
+			c, err := Start(Config{
+				NodeID: id, Voters: []int32{1, 2, 3}, FS: vfs.OS(), Dir: dir + "/__cluster_metadata-0", DirectoryID: dirID(id),
+				Send: func(to int32, msgs [][]byte) {
+					if n := nodes[to].Load(); n != nil {
+						n.Step(msgs)
+					}
+				},
+			})
+			require.NoError(b, err)
+			nodes[id].Store(c)
+		}
+		for id := 1; id <= 3; id++ {
+			_, err := nodes[id].Load().WaitOffset(context.Background(), 1)
+			require.NoError(b, err)
+		}
+		b.StopTimer()
+		for id := 1; id <= 3; id++ {
+			require.NoError(b, nodes[id].Load().Close(false))
+		}
+		b.StartTimer()
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/insynclog/insync/internal/controller/machine"
@@ -213,12 +214,17 @@ func (d *driver) expected(m *pb.Message) bool {
 	default:
 		return false
 	}
-	for _, v := range d.store.voters {
-		if v == m.GetFrom() {
-			return true
+	if !slices.Contains(d.store.voters, m.GetFrom()) {
+		return false
+	}
+	if m.GetType() == pb.MsgSnap {
+		// One that was damaged on its way must not stop this node: the leader sends another.
+		if _, err := decodeCheckpoint(m.GetSnapshot().GetData()); err != nil {
+			d.log.Warn("snapshot from the leader dropped", "from", nodeID(m.GetFrom()), "err", err)
+			return false
 		}
 	}
-	return false
+	return true
 }
 
 // greet tells voters that ask who leads, if it still is this node.

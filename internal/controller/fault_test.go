@@ -249,3 +249,34 @@ func TestFault_F02_VoterPowerLossAnywhere(t *testing.T) {
 		})
 	}
 }
+
+// What a start and a request cost in syncs, the only thing that takes time: one per request, and few to be there.
+func TestSyncsAreFew(t *testing.T) {
+	disk := newDisk(t)
+	var syncs atomic.Int64
+	disk.SetFault(func(op vfs.Op) error {
+		if op.Kind == vfs.OpSync || op.Kind == vfs.OpSyncDir {
+			syncs.Add(1)
+		}
+		return nil
+	})
+	counted := func(f func()) int64 {
+		before := syncs.Load()
+		f()
+		return syncs.Load() - before
+	}
+	start := func() (c *Controller) {
+		c, err := Start(Config{NodeID: 1, Voters: []int32{1}, FS: disk, Dir: "/data/__cluster_metadata-0"})
+		require.NoError(t, err)
+		return c
+	}
+	var c *Controller
+	require.LessOrEqual(t, counted(func() { c = start() }), int64(4), "directory, lock, first entries, names of new files")
+	require.Equal(t, int64(2), counted(func() { joinAlone(t, c) }), "registration, unfencing")
+	require.Equal(t, int64(1), counted(func() { send[*kmsg.CreateTopicsResponse](t, c, createTopic("a", 100, 1)) }))
+	b := c.Image().Brokers[1]
+	require.Zero(t, counted(func() { send[*kmsg.BrokerHeartbeatResponse](t, c, heartbeat(1, b.Epoch, c.Image().Offset)) }), "a heartbeat writes nothing")
+	require.NoError(t, c.Close(true))
+	require.LessOrEqual(t, counted(func() { c = start() }), int64(10), "after a crash the log is recovered, too")
+	require.NoError(t, c.Close(false))
+}

@@ -25,10 +25,21 @@ var modes = []struct {
 	topic cluster.TopicDefaults
 }{{"durable", durable}, {"pagecache", pageCache}}
 
-// startNodes starts a cluster on real files, with TCP on loopback between the nodes if there are several.
+// inMemory stands for a directory of nodes that keep everything in memory.
+const inMemory = ""
+
+// dirOf is the directory of one node.
+func dirOf(dir string, id int32) string {
+	if dir == inMemory {
+		return inMemory
+	}
+	return filepath.Join(dir, fmt.Sprint(id))
+}
+
+// startNodes starts a cluster on real files, or in memory, with TCP on loopback between the nodes if there are several.
 func startNodes(n int, dir string, topic cluster.TopicDefaults) ([]*cluster.Node, error) {
 	if n == 1 {
-		node, err := cluster.Start(context.Background(), cluster.Config{Dir: filepath.Join(dir, "1"), Topic: topic})
+		node, err := cluster.Start(context.Background(), cluster.Config{Dir: dirOf(dir, 1), Topic: topic})
 		return []*cluster.Node{node}, err
 	}
 	var listeners []net.Listener
@@ -47,7 +58,7 @@ func startNodes(n int, dir string, topic cluster.TopicDefaults) ([]*cluster.Node
 	for i := range up {
 		wg.Go(func() {
 			up[i], errs[i] = cluster.Start(context.Background(), cluster.Config{
-				NodeID: voters[i].ID, Dir: filepath.Join(dir, fmt.Sprint(voters[i].ID)), Listener: listeners[i], Voters: voters, Topic: topic,
+				NodeID: voters[i].ID, Dir: dirOf(dir, voters[i].ID), Listener: listeners[i], Voters: voters, Topic: topic,
 			})
 		})
 	}

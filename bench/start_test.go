@@ -14,26 +14,31 @@ import (
 	"github.com/insynclog/insync/producer"
 )
 
-// BenchmarkStart is the time from nothing, an empty directory, to the first acknowledged record: start the nodes, create a topic, make a producer, produce durably.
+// BenchmarkStart is the time from nothing, an empty directory, to the first acknowledged record: start the nodes, create a topic, make a producer, produce durably. In memory it shows what is not the disk's.
 func BenchmarkStart(b *testing.B) {
 	for _, count := range []int{1, 3} {
-		b.Run(fmt.Sprintf("nodes=%d/insync", count), func(b *testing.B) {
-			took := make([]time.Duration, 0, b.N)
-			for range b.N {
-				b.StopTimer()
-				dir := b.TempDir()
-				began := time.Now()
-				b.StartTimer()
-				stop, err := firstRecord(count, dir)
-				took = append(took, time.Since(began))
-				b.StopTimer()
-				stop()
-				if err != nil {
-					b.Fatal(err)
+		for _, disk := range []string{"files", "memory"} {
+			b.Run(fmt.Sprintf("nodes=%d/disk=%s/insync", count, disk), func(b *testing.B) {
+				took := make([]time.Duration, 0, b.N)
+				for range b.N {
+					b.StopTimer()
+					dir := inMemory
+					if disk == "files" {
+						dir = b.TempDir()
+					}
+					b.StartTimer()
+					began := time.Now()
+					stop, err := firstRecord(count, dir)
+					took = append(took, time.Since(began))
+					b.StopTimer()
+					stop()
+					if err != nil {
+						b.Fatal(err)
+					}
 				}
-			}
-			reportTimes(b, took)
-		})
+				reportTimes(b, took)
+			})
+		}
 	}
 }
 

@@ -190,6 +190,8 @@ func (l *Log) AppendReplicated(data []byte, maxEpoch int32) (Appended, error) {
 	if err := l.usable(); err != nil {
 		return a, err
 	}
+	// An epoch that this replica led without appending anything is no part of the log's history: the leader elected after it may have records of an earlier epoch to send.
+	l.epochs.truncateEnd(end)
 	run := replicatedRun{l: l, end: end, epoch: math.MinInt32}
 	if e, ok := l.epochs.latest(); ok {
 		run.epoch = e.epoch

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"slices"
 	"time"
 
 	pb "go.etcd.io/raft/v3/raftpb"
@@ -49,8 +50,8 @@ func (v *campaign) leaderSeen(now time.Time, jitter time.Duration) {
 	v.retry, v.max, v.vote = firstRetry, v.timeout/2, firstVote
 }
 
-// voted gives the candidate that got this node's vote time to win and to be heard: at first little, since its word may have got lost where connections are still being made.
-func (v *campaign) voted(now time.Time) { v.notBefore(now.Add(min(v.max, v.timeout/4))) }
+// voted gives the candidate that got this node's vote time to win and to be heard.
+func (v *campaign) voted(now time.Time) { v.notBefore(now.Add(v.timeout/4 + v.later)) }
 
 // standing gives this node's own candidacy time, every time more. If two stood at once and nobody won, the one with the lower place goes first, by as much as a vote may take.
 func (v *campaign) standing(now time.Time, jitter time.Duration) {
@@ -89,4 +90,45 @@ func asksForLeader(m *pb.Message) bool { return m.GetType() == pb.MsgPreVote }
 // here is a leader's heartbeat for one follower, out of turn. It says nothing about what is committed; raft goes on from the answer.
 func here(from, to, term uint64) *pb.Message {
 	return &pb.Message{Type: pb.MsgHeartbeat.Enum(), From: &from, To: &to, Term: &term}
+}
+
+// greeting is a new leader's effort to be heard. Its first messages are often lost, where connections are still being made, and raft would repeat them with the next heartbeats only.
+// So it repeats itself to voters that have not answered in its term, ever more slowly, until heartbeats are as frequent; and it answers a voter that asks for votes.
+type greeting struct {
+	silent []uint64 // voters that have not answered yet
+	asked  []uint64 // voters that ask
+	at     time.Time
+	gap    time.Duration
+	max    time.Duration
+}
+
+const firstGreeting = 10 * time.Millisecond
+
+func newGreeting(voters []uint64, self uint64, now time.Time, heartbeat time.Duration) greeting {
+	silent := slices.DeleteFunc(slices.Clone(voters), func(id uint64) bool { return id == self })
+	return greeting{silent: silent, at: now.Add(firstGreeting), gap: firstGreeting, max: heartbeat}
+}
+
+// heard notes a message from a voter in the leader's term, or one that asks who leads.
+func (g *greeting) heard(m *pb.Message, term uint64) {
+	if m.GetTerm() == term {
+		g.silent = slices.DeleteFunc(g.silent, func(id uint64) bool { return id == m.GetFrom() })
+	}
+	if asksForLeader(m) {
+		g.asked = append(g.asked, m.GetFrom())
+	}
+}
+
+// active tells whether at counts.
+func (g *greeting) active() bool { return len(g.silent) > 0 && g.gap < g.max }
+
+// due returns whom to greet now.
+func (g *greeting) due(now time.Time) (to []uint64) {
+	to, g.asked = g.asked, nil
+	if g.active() && !now.Before(g.at) {
+		g.gap *= 2
+		g.at = now.Add(g.gap)
+		to = append(to, g.silent...)
+	}
+	return to
 }

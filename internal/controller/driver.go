@@ -43,7 +43,7 @@ type driver struct {
 	campaign campaign
 	planned  time.Time // when the timer was to wake the goroutine
 	outgoing map[uint64][][]byte
-	answers  []*pb.Message // of our own, to be sent while leading
+	greeting greeting
 }
 
 // flight is the entry of ours that is not committed yet, and who waits for it.
@@ -155,7 +155,7 @@ func (d *driver) round() error {
 		d.intake(now)
 		d.clock(now)
 		d.role(now)
-		if err := d.greet(); err != nil {
+		if err := d.greet(now); err != nil {
 			return err
 		}
 		if err := d.judge(now); err != nil {
@@ -191,9 +191,8 @@ func (d *driver) intake(now time.Time) {
 		}
 		// The only error is that of a response from somebody who is no voter.
 		_ = d.node.Step(m)
-		if d.leading && asksForLeader(m) {
-			// It would be told with the next heartbeats; a cluster that starts, or a node that comes back, need not wait for them.
-			d.answers = append(d.answers, here(d.id, m.GetFrom(), d.term))
+		if d.leading {
+			d.greeting.heard(m, d.term)
 		}
 		if fromLeader(m) && m.GetTerm() == d.node.BasicStatus().GetTerm() {
 			d.campaign.leaderSeen(now, d.jitter())
@@ -227,12 +226,14 @@ func (d *driver) expected(m *pb.Message) bool {
 	return true
 }
 
-// greet tells voters that ask who leads, if it still is this node.
-func (d *driver) greet() error {
-	msgs := d.answers
-	d.answers = nil
-	if !d.leading || len(msgs) == 0 {
+// greet tells voters who leads, if it still is this node.
+func (d *driver) greet(now time.Time) error {
+	if !d.leading {
 		return nil
+	}
+	var msgs []*pb.Message
+	for _, to := range d.greeting.due(now) {
+		msgs = append(msgs, here(d.id, to, d.term))
 	}
 	return d.send(msgs)
 }
@@ -289,6 +290,9 @@ func (d *driver) deadline() time.Time {
 	case d.alone:
 	case d.leading:
 		earlier(d.ticks)
+		if d.greeting.active() {
+			earlier(d.greeting.at)
+		}
 	default:
 		earlier(d.campaign.at)
 	}
@@ -318,6 +322,7 @@ func (d *driver) role(now time.Time) {
 		// Nothing of the new term is stored yet: raft has only just put its empty entry behind what is.
 		d.leading, d.activateAt, d.lastIndex = true, d.store.last, d.store.last+1
 		d.ticks = now.Add(d.c.c.Tick)
+		d.greeting = newGreeting(d.store.voters, d.id, now, d.c.c.Tick*time.Duration(d.c.c.HeartbeatTicks))
 		d.log.Info("metadata quorum: this node leads", "term", st.GetTerm(), "offset", d.store.last)
 	}
 	d.term = st.GetTerm()

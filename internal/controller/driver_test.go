@@ -538,3 +538,48 @@ func TestDiskFailure(t *testing.T) {
 		q.converge(other)
 	})
 }
+
+// F19, F24: slow disks and slow links delay an election, and do not unsettle the leader that comes out of it.
+func TestSlowElections(t *testing.T) {
+	for _, tc := range []struct{ sync, latency time.Duration }{
+		{100 * time.Millisecond, time.Millisecond}, {time.Millisecond, 80 * time.Millisecond}, {150 * time.Millisecond, 60 * time.Millisecond},
+	} {
+		inBubble(t, 3, nil, func(t *testing.T, q *quorum) {
+			q.latency = tc.latency
+			for _, disk := range q.disks {
+				disk.SetFault(func(op vfs.Op) error {
+					if op.Kind == vfs.OpSync || op.Kind == vfs.OpSyncDir {
+						time.Sleep(tc.sync)
+					}
+					return nil
+				})
+			}
+			began := time.Now()
+			var wg sync.WaitGroup
+			for _, id := range q.voters {
+				wg.Go(func() { q.start(id) })
+			}
+			wg.Wait()
+			n := q.leader()
+			q.join(n, 1, 2, 3)
+			assert.Less(t, time.Since(began), 8*time.Second, "%v", tc)
+			n = q.leader()
+			_, term, _ := n.Leader()
+			for range 30 {
+				q.heartbeats(n)
+				time.Sleep(time.Second)
+			}
+			_, now, _ := n.Leader()
+			assert.Equal(t, term, now, "%v: another election", tc)
+			old := n.c.NodeID
+			began = time.Now()
+			q.crash(old, vfs.DropAll)
+			n = q.leader()
+			q.heartbeats(n)
+			assert.Less(t, time.Since(began), 8*time.Second, "%v", tc)
+			for _, id := range q.voters {
+				q.disks[id].SetFault(nil)
+			}
+		})
+	}
+}

@@ -106,6 +106,7 @@ func TestMetadata(t *testing.T) {
 		id := h.create(1, "t", 2, 3)
 		h.create(1, topicConsumerOffsets, 1, 1)
 		n := h.nodes[2]
+		h.await(func() bool { return len(call[*kmsg.MetadataResponse](n, metadataRequest(12)).Brokers) == 3 })
 		resp := call[*kmsg.MetadataResponse](n, metadataRequest(12, "t", "nowhere", "bad name", topicConsumerOffsets))
 		require.Len(t, resp.Brokers, 3)
 		for i, b := range resp.Brokers {
@@ -180,6 +181,7 @@ func TestDescribeCluster(t *testing.T) {
 		h := newHarness(t, 2, nil)
 		req := kmsg.NewPtrDescribeClusterRequest()
 		req.Version, req.EndpointType = 2, 1
+		h.await(func() bool { return len(call[*kmsg.DescribeClusterResponse](h.nodes[1], req).Brokers) == 2 })
 		resp := call[*kmsg.DescribeClusterResponse](h.nodes[1], req)
 		require.Len(t, resp.Brokers, 2)
 		assert.Equal(t, h.nodes[1].dir.ClusterID(), resp.ClusterID)

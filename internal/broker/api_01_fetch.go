@@ -289,6 +289,9 @@ func (op *fetchOp) empty() bool {
 	return op.set.oldest == nil
 }
 
+// maxUnhooked is the longest wait that is not cut short when its connection ends: it costs nothing, and the hook does.
+const maxUnhooked = time.Second
+
 // arm sees to it that the wait ends: in time, with its connection, and with the broker.
 func (op *fetchOp) arm() {
 	op.armed = true
@@ -297,7 +300,9 @@ func (op *fetchOp) arm() {
 	} else {
 		op.timer.Reset(op.wait)
 	}
-	op.unhook = context.AfterFunc(op.ctx, op.expire)
+	if op.wait > maxUnhooked {
+		op.unhook = context.AfterFunc(op.ctx, op.expire)
+	}
 	op.b.parked.add(op)
 	if op.b.ctx.Err() != nil {
 		op.set.end()
@@ -312,7 +317,7 @@ func (op *fetchOp) disarm() {
 	op.armed = false
 	op.b.parked.remove(op)
 	stopped := op.timer.Stop()
-	if !op.unhook() || !stopped {
+	if op.unhook != nil && !op.unhook() || !stopped {
 		op.tainted = true
 	}
 	op.unhook = nil

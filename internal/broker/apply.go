@@ -17,7 +17,7 @@ import (
 )
 
 // applier brings this node's replicas in line with metadata. Deltas come on the controller's goroutine, which must not wait: they are merged into one that is pending, and applied by a goroutine
-// of the applier's own. Image() is published before that, so that Metadata requests never see less than the replicas do.
+// that runs while there is one. Image() is published before that, so that Metadata requests never see less than the replicas do.
 //
 // The order within a delta is Kafka's: partitions that left this node go, then leaders are made, then followers, then configs are taken.
 type applier struct {
@@ -27,23 +27,24 @@ type applier struct {
 	pending *controller.Delta
 	applied *controller.Image // up to here replicas follow metadata
 	change  chan struct{}     // closed when applied changes
-	wake    chan struct{}     // holds one
+	running bool              // its goroutine is
 
 	fetchers map[int32]*replication.Fetcher // of the applier's goroutine and, after it, of Close
 }
 
 func newApplier(b *Broker) *applier {
-	return &applier{b: b, applied: emptyImage, change: make(chan struct{}), wake: make(chan struct{}, 1), fetchers: make(map[int32]*replication.Fetcher)}
+	return &applier{b: b, applied: emptyImage, change: make(chan struct{}), fetchers: make(map[int32]*replication.Fetcher)}
 }
 
 // add takes a delta. It does not block.
 func (a *applier) add(d controller.Delta) {
 	a.mu.Lock()
 	a.pending = mergeDeltas(a.pending, d)
+	start := !a.running
+	a.running = true
 	a.mu.Unlock()
-	select {
-	case a.wake <- struct{}{}:
-	default:
+	if start {
+		a.b.spawn(a.run) // false when closing: then nothing is applied any more
 	}
 }
 
@@ -83,20 +84,17 @@ func (a *applier) wait(ctx context.Context, ok func(*controller.Image) bool) err
 	}
 }
 
-// run applies what comes until the broker closes.
+// run applies what is pending.
 func (a *applier) run() {
 	for {
-		select {
-		case <-a.wake:
-		case <-a.b.ctx.Done():
-			return
-		}
 		a.mu.Lock()
 		d := a.pending
 		a.pending = nil
+		a.running = d != nil && a.b.ctx.Err() == nil
+		running := a.running
 		a.mu.Unlock()
-		if d == nil {
-			continue
+		if !running {
+			return
 		}
 		a.apply(d)
 		a.mu.Lock()

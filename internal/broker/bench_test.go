@@ -124,3 +124,36 @@ func BenchmarkFetchIdleSession(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkProduceReplicated produces with acks=all to three nodes over the memory network, many requests under way at once.
+func BenchmarkProduceReplicated(b *testing.B) {
+	for _, c := range []struct{ records, inflight int }{{1, 1}, {1, 64}, {100, 16}} {
+		b.Run(fmt.Sprintf("records=%d/inflight=%d", c.records, c.inflight), func(b *testing.B) {
+			h := newHarness(b, 3, nil)
+			h.create(1, "t", 1, 3)
+			h.isr("t", 0, 3)
+			n := h.leader("t", 0)
+			records := sized(b, c.records, 100)
+			info := transport.ConnInfo{Direct: true}
+			room := make(chan struct{}, c.inflight)
+			reqs := make([]transport.Request, c.inflight)
+			for i := range reqs {
+				reqs[i] = transport.Request{Message: produceRequest("t", 0, -1, records), Conn: &info}
+			}
+			b.SetBytes(int64(len(records)))
+			b.ReportAllocs()
+			i := 0
+			for b.Loop() {
+				room <- struct{}{}
+				n.Serve(context.Background(), &reqs[i%len(reqs)], func(r transport.Reply) {
+					drop(r)
+					<-room
+				})
+				i++
+			}
+			for range c.inflight {
+				room <- struct{}{}
+			}
+		})
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"maps"
 	mathrand "math/rand/v2"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -49,6 +50,8 @@ type Events struct {
 	LeaderChanged func(topic string, partition, leader, epoch int32) // as this node applied it
 	Replica       replication.Events
 	Fenced        func() // the broker lost its controller and stopped serving, or the controller fenced it
+	// Failed: a bug (a panic on one of the broker's goroutines) ended its service. The node should be closed, from another goroutine.
+	Failed func(err error)
 }
 
 func (c Config) withDefaults() Config {
@@ -83,8 +86,9 @@ func (c Config) validate() error {
 
 // Broker is what one node answers: it owns the node's replicas, fetchers, fetch sessions and its life in the cluster. It implements transport.Handler and is safe for concurrent use.
 //
-// Goroutines, all awaited by Close: one that applies metadata, one that lives the broker's life (heartbeats and what is periodic); a fetcher per node that this one follows; and on demand, while there
-// is something to do, one each for ISR proposals, producer ids, auto-created topics and checkpoints.
+// Goroutines, all awaited by Close: one that lives the broker's life (heartbeats and what is periodic); a fetcher per node that this one follows; up to two that
+// go on with parked fetches (more under load); and on demand, while there
+// is something to do, one each for applying metadata, ISR proposals, producer ids, auto-created topics and checkpoints.
 type Broker struct {
 	c        Config
 	logger   *slog.Logger
@@ -100,18 +104,20 @@ type Broker struct {
 	ctx    context.Context                  // ends at Close
 	cancel context.CancelFunc
 
-	replicas   registry
-	applier    *applier
-	isr        *isrProposer
-	life       *lifecycle
-	ids        producerIDs
-	autoCreate autoCreator
-	raftOut    raftSender
-	sessions   sessionCache
-	parked     parkedFetches
-	buffers    buffers
-	fetchOps   sync.Pool
-	produceOps sync.Pool
+	replicas    registry
+	applier     *applier
+	isr         *isrProposer
+	life        *lifecycle
+	ids         producerIDs
+	autoCreate  autoCreator
+	raftOut     raftSender
+	sessions    sessionCache
+	parked      parkedFetches
+	work        chan *fetchOp // without room: to a worker that is idle
+	idleWorkers atomic.Int32
+	buffers     buffers
+	fetchOps    sync.Pool
+	produceOps  sync.Pool
 
 	changed    atomic.Bool // since the last checkpoint
 	diskFailed atomic.Bool // a disk error took a log down: the directory is one disk, and the controller moves everything elsewhere
@@ -132,7 +138,7 @@ func New(c Config) (*Broker, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
-	b := &Broker{c: c, logger: c.Logger, began: time.Now()}
+	b := &Broker{c: c, logger: c.Logger, began: time.Now(), work: make(chan *fetchOp)}
 	if b.logger == nil {
 		b.logger = slog.New(slog.DiscardHandler)
 	}
@@ -146,6 +152,8 @@ func New(c Config) (*Broker, error) {
 	var err error
 	b.peers, err = transport.NewClient(transport.ClientConfig{
 		Network: c.Network, Local: &transport.Local{NodeID: c.NodeID, Handler: b}, ClientID: fmt.Sprintf("broker-%d", c.NodeID), Logger: c.Logger,
+		// A connection that is dead without a word must be replaced in time for a heartbeat on the next one.
+		RequestTimeout: c.SessionTimeout / 2, DialTimeout: c.SessionTimeout / 3,
 	})
 	if err != nil {
 		b.cancel()
@@ -230,7 +238,7 @@ func (b *Broker) join(ctx context.Context, ctl *controller.Controller) error {
 	b.mu.unsubscribe = unsubscribe
 	closed := b.mu.closed
 	b.mu.Unlock()
-	if closed || !b.spawn(b.applier.run) {
+	if closed {
 		unsubscribe()
 		return ErrClosed
 	}
@@ -252,8 +260,25 @@ func (b *Broker) spawn(f func()) bool {
 	if b.mu.closed {
 		return false
 	}
-	b.wg.Go(f)
+	b.wg.Go(func() {
+		defer b.survive()
+		f()
+	})
 	return true
+}
+
+// survive turns a panic on one of the broker's goroutines into the end of its service: a bug takes the node down, not the process. It must be deferred directly.
+func (b *Broker) survive() {
+	v := recover()
+	if v == nil {
+		return
+	}
+	err := &transport.PanicError{Value: v, Stack: debug.Stack()}
+	b.logger.Error("broker stops serving", "node", b.c.NodeID, "error", err, "stack", string(err.Stack))
+	b.cancel() // heartbeats end, and with them this node's leaderships; every request is refused
+	if f := b.c.Events.Failed; f != nil {
+		f(err)
+	}
 }
 
 // Versions implements transport.Handler.

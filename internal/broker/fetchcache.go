@@ -108,9 +108,32 @@ func (l *parkedFetches) endAll() {
 	}
 }
 
+// maxIdleWorkers is how many goroutines that go on with parked fetches are kept for the next: a fresh one would grow its stack each time.
+const maxIdleWorkers = 2
+
 // resume goes on with a fetch that was parked, on a goroutine of its own: whoever has news must not wait for what others do with it.
 func (b *Broker) resume(op *fetchOp) {
-	if !b.spawn(op.goOn) {
+	select {
+	case b.work <- op: // one is idle
+		return
+	default:
+	}
+	if !b.spawn(func() { b.worker(op) }) {
 		op.resume() // closing: it ends at once
+	}
+}
+
+// worker goes on with op, then with others if few wait for them.
+func (b *Broker) worker(op *fetchOp) {
+	for op != nil {
+		op.resume()
+		op = nil
+		if b.idleWorkers.Add(1) <= maxIdleWorkers {
+			select {
+			case op = <-b.work:
+			case <-b.ctx.Done():
+			}
+		}
+		b.idleWorkers.Add(-1)
 	}
 }

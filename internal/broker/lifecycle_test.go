@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/insynclog/insync/internal/vfs"
@@ -273,4 +275,40 @@ func TestOfflineLog(t *testing.T) {
 // containsLog tells whether a file is the log of a partition of topic t.
 func containsLog(name string) bool {
 	return strings.HasPrefix(name, "/data/t-") && strings.HasSuffix(name, ".log")
+}
+
+// TestIdleGoroutines counts what a node of three costs when nothing happens: broker, controller, server, connections.
+func TestIdleGoroutines(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		before := runtime.NumGoroutine()
+		h := newHarness(t, 3, nil)
+		h.create(1, "t", 6, 3)
+		for p := range int32(6) {
+			h.isr("t", p, 3)
+			h.leader("t", p).mustProduce("t", p, "v")
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		perNode := (runtime.NumGoroutine() - before) / 3
+		t.Logf("%d goroutines per node", perNode)
+		assert.LessOrEqual(t, perNode, 40)
+	})
+}
+
+func TestPanicTakesTheNodeDownOnly(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		failed := make(chan error, 1)
+		h := newHarness(t, 3, func(id int32, c *Config) { c.Events.Failed = func(err error) { failed <- err } })
+		h.create(1, "t", 1, 3)
+		h.isr("t", 0, 3)
+		want := h.write("t", 5, 0, 3)
+		old := h.leader("t", 0)
+		require.True(t, old.spawn(func() { panic("a bug") }))
+		assert.ErrorContains(t, <-failed, "a bug")
+		assert.Equal(t, kerr.NotLeaderForPartition.Code, old.produce("t", 0, 1, batch(t, "x")).ErrorCode)
+		want = append(want, h.write("t", 5, 3, 3)...)
+		n := h.leader("t", 0)
+		assert.NotEqual(t, old.id, n.id)
+		assert.Equal(t, want, n.readAll("t", 0))
+	})
 }

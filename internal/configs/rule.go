@@ -29,6 +29,7 @@ type rule struct {
 func atLeast(n float64) *rule      { return &rule{min: n, max: math.Inf(1)} }
 func between(lo, hi float64) *rule { return &rule{min: lo, max: hi} }
 func oneOf(values ...string) *rule { return &rule{min: math.Inf(-1), max: math.Inf(1), oneOf: values} }
+
 func must(f func(value string) string) *rule {
 	return &rule{min: math.Inf(-1), max: math.Inf(1), check: f}
 }

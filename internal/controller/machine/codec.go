@@ -356,6 +356,7 @@ func (r *ConfigRecord) decode(d *reader) {
 func (r *ProducerIDs) encode(dst []byte) []byte {
 	return putInt(putInt(putInt(dst, int64(r.BrokerID)), r.BrokerEpoch), r.Next)
 }
+
 func (r *ProducerIDs) decode(d *reader) {
 	r.BrokerID, r.BrokerEpoch, r.Next = d.int32(), d.int(), d.int()
 }

@@ -35,7 +35,7 @@ func (b *Batch) change(t *Topic, n int32, alive func(int32) bool) *change {
 	p := t.Partitions[n]
 	c := &change{
 		topic: t, number: n, p: p, minISR: b.d.img.MinISR(t, p, b.m.c.Static), alive: alive,
-		isr: p.ISR, elr: p.ELR, recovering: p.Recovering,
+		isr: p.ISR, elr: p.ELR, recovering: p.Recovering, election: clean,
 	}
 	if b.d.img.uncleanElection(t, b.m.c.Static) {
 		c.election = unclean

@@ -195,6 +195,9 @@ func (op *fetchOp) listAlone(n int) {
 	op.set.init(op.b)
 	if cap(op.parts) < n {
 		op.parts = make([]fetchPartition, n)
+		for i := range op.parts {
+			op.parts[i].set = op.set // once: a late Wake reads it without a lock
+		}
 	}
 	op.parts = op.parts[:n]
 	i := 0
@@ -203,7 +206,7 @@ func (op *fetchOp) listAlone(n int) {
 		for j := range topic.Partitions {
 			p := &op.parts[i]
 			i++
-			p.set, p.key, p.want = op.set, keyOf(op.req, topic.Topic, topic.TopicID, topic.Partitions[j].Partition), wantOf(&topic.Partitions[j])
+			p.key, p.want = keyOf(op.req, topic.Topic, topic.TopicID, topic.Partitions[j].Partition), wantOf(&topic.Partitions[j])
 			p.listed, p.sentHW, p.sentStart, p.watched = true, -1, -1, nil
 			op.set.mu.Lock()
 			p.active = true

@@ -1,0 +1,27 @@
+package clustertest
+
+import (
+	"context"
+
+	"github.com/insynclog/insync/cluster"
+	"github.com/insynclog/insync/internal/vfs"
+)
+
+// Disk is the disk of a node, also while it is down.
+func (c *Cluster) Disk(id int32) *vfs.Mem { return c.member(id).disk }
+
+// Prepare returns what starts a node that is down, with the disk it has now. The caller Adopts the node: the disk may crash under the start.
+func (c *Cluster) Prepare(id int32) func(context.Context) (*cluster.Node, error) {
+	config := c.member(id).config
+	config.FS = c.member(id).disk
+	return func(ctx context.Context) (*cluster.Node, error) { return cluster.Start(ctx, config) }
+}
+
+// Adopt makes a node that was started the cluster's; nil says that it is down.
+func (c *Cluster) Adopt(id int32, n *cluster.Node) { c.member(id).node = n }
+
+// PowerOff crashes the disk under a node, which is left to find out.
+func (c *Cluster) PowerOff(id int32, mode vfs.CrashMode) {
+	m := c.member(id)
+	m.disk = m.disk.Crash(mode, c.rng)
+}

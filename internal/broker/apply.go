@@ -384,11 +384,13 @@ func (a *applier) configure(img *controller.Image) {
 	}
 }
 
-// setStraysAside renames the partition directories that no metadata claims. It runs once, when metadata is caught up: metadata that is merely missing must not cost data.
-func (b *Broker) setStraysAside(img *controller.Image) error {
+// setStraysAside renames the partition directories that no metadata claims. It runs once, when metadata is caught up: metadata that is merely missing must not cost data. What cannot be read stays as
+// it is: one bad directory is no reason for a node not to start.
+func (b *Broker) setStraysAside(img *controller.Image) {
 	entries, err := b.c.Directory.Logs()
 	if err != nil {
-		return err
+		b.logger.Error("partition directories cannot be listed; strays among them stay", "error", err)
+		return
 	}
 	for _, e := range entries {
 		t := img.Topics[e.Topic]
@@ -402,5 +404,4 @@ func (b *Broker) setStraysAside(img *controller.Image) error {
 			b.logger.Error("cannot set a partition directory aside", "topic", e.Topic, "partition", e.Partition, "error", err)
 		}
 	}
-	return nil
 }

@@ -226,9 +226,7 @@ func (b *Broker) join(ctx context.Context, ctl *controller.Controller) error {
 	if err != nil {
 		return err
 	}
-	if err := b.setStraysAside(img); err != nil {
-		return err
-	}
+	b.setStraysAside(img)
 	b.image.Store(img)
 	unsubscribe := ctl.Subscribe(func(d controller.Delta) {
 		b.image.Store(d.New)

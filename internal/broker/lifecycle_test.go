@@ -312,3 +312,57 @@ func TestPanicTakesTheNodeDownOnly(t *testing.T) {
 		assert.Equal(t, want, n.readAll("t", 0))
 	})
 }
+
+// TestLogThatCannotBeOpened starts a node one of whose logs is unreadable: the node lives, its partition is KAFKA_STORAGE_ERROR, and in a cluster others lead.
+func TestLogThatCannotBeOpened(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := newHarness(t, 3, nil)
+		h.create(1, "t", 1, 3)
+		h.isr("t", 0, 3)
+		want := h.write("t", 5, 0, 5)
+		old := h.leader("t", 0)
+		old.stop(true)
+		old.disk.SetFault(func(op vfs.Op) error {
+			if strings.HasPrefix(op.Name, "/data/t-0/") {
+				return errors.New("unreadable")
+			}
+			return nil
+		})
+		h.start(old.id)
+		assert.Equal(t, kerr.KafkaStorageError.Code, old.produce("t", 0, 1, batch(t, "x")).ErrorCode)
+		p := one(t, call[*kmsg.FetchResponse](old, fetchRequest("t", 0, 0)))
+		assert.Equal(t, kerr.KafkaStorageError.Code, p.ErrorCode)
+		req := fetchRequest("t", 0, 0)
+		req.Version = 5
+		assert.Equal(t, kerr.NotLeaderForPartition.Code, one(t, call[*kmsg.FetchResponse](old, req)).ErrorCode, "old consumers do not know the code")
+		st := old.Replicas()
+		require.Len(t, st, 1)
+		assert.Equal(t, replication.Offline, st[0].Role)
+		assert.Error(t, st[0].Err)
+		want = append(want, h.write("t", 5, 5, 3)...)
+		n := h.leader("t", 0)
+		assert.NotEqual(t, old.id, n.id)
+		assert.Equal(t, want, n.readAll("t", 0))
+		old.stop(false)
+	})
+}
+
+// TestLeaderMovesToParkedFetcher measures how soon records are acknowledged after a partition's leadership moved to a node that the other follower already follows, with a long poll under way.
+func TestLeaderMovesToParkedFetcher(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := newHarness(t, 3, nil)
+		h.create(1, "t", 3, 3) // so that each node leads one, and each follows both others
+		for p := range int32(3) {
+			h.isr("t", p, 3)
+		}
+		want := h.write("t", 5, 0, 3)
+		old := h.leader("t", 0)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		require.NoError(t, old.HandOver(ctx))
+		began := time.Now()
+		want = append(want, h.write("t", 5, 3, 3)...)
+		assert.Less(t, time.Since(began), 100*time.Millisecond, "no long poll is waited for")
+		assert.Equal(t, want, h.leader("t", 0).readAll("t", 0))
+	})
+}

@@ -68,7 +68,9 @@ type Config struct {
 	// under way to its leader, or after 20 ms: alone when there is time, in company when there is none. Kafka: linger.ms.
 	Linger time.Duration
 
-	BatchBytes      int   // a batch takes no more records at this size before compression; a larger record gets a batch of its own. 0 = 64 KiB, from where on larger ones gain nothing. Kafka: batch.size (16 KiB)
+	// BatchBytes is the size before compression at which a batch takes no more records; a larger record gets a batch of its own. 0 = 64 KiB, and up to
+	// 256 KiB when records come faster than requests are answered. Kafka: batch.size (16 KiB)
+	BatchBytes      int
 	MaxRequestBytes int   // size of a request, and of the largest record, before compression; 0 = 1 MiB. Kafka: max.request.size
 	BufferBytes     int64 // bound on the records in the producer; when it is reached, calls wait. 0 = 32 MiB. Kafka: buffer.memory
 	MaxInFlight     int   // requests under way to one node; 0 = 5, at most 5 with idempotence. Kafka: max.in.flight.requests.per.connection
@@ -82,11 +84,14 @@ type Config struct {
 
 	AllowAutoCreate bool         // let the cluster create topics that do not exist, if it allows it
 	Logger          *slog.Logger // nil is silent
+
+	grownBytes int // what batches may grow to while full ones wait in front of them; 0: no further than BatchBytes
 }
 
 // The defaults.
 const (
 	defaultBatchBytes      = 64 << 10
+	defaultGrownBytes      = 256 << 10
 	defaultMaxRequestBytes = 1 << 20
 	defaultBufferBytes     = 32 << 20
 	defaultMaxInFlight     = 5
@@ -113,7 +118,9 @@ func (c Config) withDefaults() Config {
 		}
 	}
 	orInt(&c.MaxRequestBytes, defaultMaxRequestBytes)
-	orInt(&c.BatchBytes, min(defaultBatchBytes, c.MaxRequestBytes))
+	if c.BatchBytes == 0 {
+		c.BatchBytes, c.grownBytes = min(defaultBatchBytes, c.MaxRequestBytes), min(defaultGrownBytes, c.MaxRequestBytes)
+	}
 	orInt(&c.MaxInFlight, defaultMaxInFlight)
 	if c.BufferBytes == 0 {
 		c.BufferBytes = max(defaultBufferBytes, int64(c.MaxRequestBytes))

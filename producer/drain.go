@@ -94,7 +94,7 @@ func (pt *partition) take(n *node, now time.Time, idle bool, room int) (pick, ta
 	if pt.window.idempotent {
 		t.id, t.epoch, t.sequence = pt.window.producerID, pt.window.producerEpoch, b.sequence
 	}
-	t.more = len(pt.queue) > 0
+	t.more = len(pt.queue) > 0 || pt.open != nil && pt.open.size() >= p.c.BatchBytes
 	t.last = !pt.hasUnsentLocked()
 	pt.attached = !t.last
 	return pickBatch, t
@@ -125,7 +125,7 @@ func (pt *partition) nextNewLocked(now time.Time, idle bool) (*batch, time.Time)
 		return pt.queue[0], time.Time{}
 	case pt.open == nil:
 		return nil, time.Time{}
-	case p.memory.short(), p.c.Linger == 0 && idle:
+	case p.memory.short(), p.c.Linger == 0 && idle, pt.open.size() >= p.c.BatchBytes:
 		return pt.open, time.Time{}
 	case pt.open.ripe.After(now):
 		return nil, pt.open.ripe

@@ -62,7 +62,7 @@ func (pt *partition) add(r *record.Record, size int, cb callback, now time.Time,
 	if pt.closed {
 		return notClosed, nil, someRecords
 	}
-	limit, full := int(pt.topic.batchBytes.Load()), someRecords
+	limit, full := pt.limitLocked(sticky), someRecords
 	if pt.open != nil && pt.open.builder.Size()+size > limit {
 		pt.closeOpenLocked()
 		full = fullBatch
@@ -83,6 +83,18 @@ func (pt *partition) add(r *record.Record, size int, cb callback, now time.Time,
 		full = fullBatch
 	}
 	return addedRecord, pt.wakeLocked(full), full
+}
+
+// limitLocked returns the size at which the open batch is closed. While a full one waits in front of it, which means that as many requests are
+// under way as may be, it grows on, if the size is left to the producer: to close it would not send it earlier, and what a leader syncs at once,
+// or a follower fetches, are that many larger batches.
+func (pt *partition) limitLocked(sticky bool) int {
+	c := &pt.topic.p.c
+	limit := int(pt.topic.batchBytes.Load())
+	if len(pt.queue) > 0 && !sticky && limit == c.BatchBytes {
+		return max(limit, c.grownBytes)
+	}
+	return limit
 }
 
 // reserveLocked makes the open batch ready for another record of size bytes, if there is memory.

@@ -110,6 +110,38 @@ func TestNoLinger_FullBatchGoesAlone(t *testing.T) {
 	})
 }
 
+// What piles up behind full requests travels in larger batches, unless the size was chosen.
+func TestBatchesGrowBehindFullRequests(t *testing.T) {
+	for _, chosen := range []int{0, defaultBatchBytes} {
+		t.Run(fmt.Sprint(chosen), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake(t, 1).topic("a", 1)
+				var mu sync.Mutex
+				var sizes []int
+				f.script = func(a *arrival) fault {
+					mu.Lock()
+					defer mu.Unlock()
+					sizes = append(sizes, len(a.batch))
+					return fault{delay: 10 * time.Millisecond}
+				}
+				p := f.producer(f.local(), Config{BatchBytes: chosen})
+				for range 20_000 {
+					require.NoError(t, p.Enqueue(t.Context(), rec("a", 0, strings.Repeat("x", 100)), nil))
+				}
+				require.NoError(t, p.Flush(t.Context()))
+				largest := slices.Max(sizes)
+				if chosen == 0 {
+					assert.Greater(t, largest, 2*defaultBatchBytes)
+					assert.LessOrEqual(t, largest, defaultGrownBytes)
+				} else {
+					assert.LessOrEqual(t, largest, defaultBatchBytes)
+				}
+				assert.Len(t, f.values("a", 0), 20_000)
+			})
+		})
+	}
+}
+
 // With one request at a time, the answer to one lets the next go, whoever brings it.
 func TestMaxInFlight_One(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -329,7 +329,7 @@ func (f *life) verifyTimes() {
 
 // TestCrashAnywhere runs random workloads and crashes at a random operation of the disk, several lives long.
 func TestCrashAnywhere(t *testing.T) {
-	seeds := uint64(300)
+	seeds := uint64(200)
 	if testing.Short() {
 		seeds = 50
 	}

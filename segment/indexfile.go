@@ -32,6 +32,8 @@ type indexFile struct {
 	count   atomic.Int32             // entries that readers may see; published after the entry itself
 	current atomic.Pointer[indexMap] // nil: not mapped
 	exists  atomic.Bool              // the file is there, or was found to be
+	durable atomic.Int32             // entries that sync has written
+	live    bool                     // there may be readers; the writer's
 
 	mu struct {
 		sync.Mutex      // held while a mapping is made or given up; never by a look-up in a mapping that is there
@@ -203,17 +205,21 @@ func (x *indexFile) append(put func(b []byte)) error {
 
 // grow makes a mapping with room for n entries and publishes it. Readers of the old one finish with it.
 func (x *indexFile) grow(n int) (*indexMap, error) {
+	size := firstIndexBytes
+	for size < n*x.entrySize {
+		size *= 4
+	}
+	return x.remap(min(size, max(x.maxBytes, n*x.entrySize)) / x.entrySize * x.entrySize)
+}
+
+// remap makes a mapping of size bytes with the entries that count, and zeros behind them, and publishes it.
+func (x *indexFile) remap(size int) (*indexMap, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if err := x.loadLocked(); err != nil {
 		return nil, err
 	}
 	old := x.current.Load()
-	size := firstIndexBytes
-	for size < n*x.entrySize {
-		size *= 4
-	}
-	size = min(size, max(x.maxBytes, n*x.entrySize)) / x.entrySize * x.entrySize
 	f, err := x.fs.Open(x.path, vfs.Create)
 	if err != nil {
 		return nil, storage("create", x.path, err)
@@ -235,45 +241,67 @@ func (x *indexFile) grow(n int) (*indexMap, error) {
 	}
 	im := &indexMap{m: m, data: m.Bytes()}
 	im.refs.Store(1)
-	if old != nil {
-		// Where a mapping is a buffer, the new one does not have what the old one was told.
-		used := int(x.count.Load()) * x.entrySize
-		if err := vfs.Guard(func() { copy(im.data, old.data[:used]); clear(im.data[used:]) }); err != nil {
-			m.Close()
-			return nil, storage("copy", x.path, err)
-		}
+	if old == nil {
+		x.current.Store(im)
+		return im, nil
+	}
+	// Where a mapping is a buffer, the new one does not have what the old one was told.
+	used := int(x.count.Load()) * x.entrySize
+	if err := vfs.Guard(func() { copy(im.data, old.data[:used]); clear(im.data[used:]) }); err != nil {
+		m.Close()
+		return nil, storage("copy", x.path, err)
 	}
 	x.current.Store(im)
-	if old != nil {
-		if err := old.release(); err != nil {
-			return nil, storage("unmap", x.path, err)
-		}
-	}
-	return im, nil
+	return im, storage("unmap", x.path, old.release())
 }
 
-// truncate keeps the first n entries and zeroes the rest. Only the writer calls it. A reader that is beside it may still see entries that
-// go, or zeros in their place: look-ups confirm what they find.
+// truncate keeps the first n entries and zeroes the rest. Only the writer calls it. Once there are readers it does so in a mapping of its own: one
+// that looks up in the old one sees entries that go, and look-ups confirm what they find. (Where both map the same memory it may see zeros, too.)
 func (x *indexFile) truncate(n int) error {
 	have, err := x.len()
 	if err != nil || n >= have {
 		return err
 	}
 	x.count.Store(int32(n))
+	x.durable.Store(min(x.durable.Load(), int32(n)))
 	m := x.current.Load()
+	if x.live {
+		_, err := x.remap(len(m.data))
+		return err
+	}
 	return storage("write", x.path, vfs.Guard(func() { clear(m.data[n*x.entrySize : have*x.entrySize]) }))
 }
 
-// sync makes the entries durable, not the file's name.
+// sync makes the entries durable, not the file's name. It may run beside append: what it writes are entries that were published before, not the mapping,
+// which the writer may be storing to. One at a time, and not beside truncate.
 func (x *indexFile) sync() error {
-	if m := x.current.Load(); m != nil && m.acquire() {
-		err := m.m.Sync()
-		return errors.Join(storage("sync", x.path, err), storage("unmap", x.path, m.release()))
+	m := x.current.Load()
+	if m == nil || !m.acquire() {
+		if !x.exists.Load() {
+			return nil
+		}
+		return syncFile(x.fs, x.path)
 	}
-	if !x.exists.Load() {
-		return nil
+	from := int(x.durable.Load())
+	n := max(from, min(int(x.count.Load()), len(m.data)/x.entrySize))
+	entries := make([]byte, (n-from)*x.entrySize)
+	err := vfs.Guard(func() { copy(entries, m.data[from*x.entrySize:]) })
+	if err = errors.Join(storage("read", x.path, err), storage("unmap", x.path, m.release())); err != nil || !x.exists.Load() {
+		return err
 	}
-	return syncFile(x.fs, x.path)
+	f, err := x.fs.Open(x.path, vfs.ReadWrite)
+	if err != nil {
+		return storage("open", x.path, err)
+	}
+	defer f.Close()
+	if _, err := f.WriteAt(entries, int64(from*x.entrySize)); err != nil {
+		return storage("write", x.path, err)
+	}
+	if err := f.Sync(); err != nil {
+		return storage("sync", x.path, err)
+	}
+	x.durable.Store(int32(n))
+	return nil
 }
 
 // trim unmaps the file and cuts it to its entries, so that Kafka counts them rightly. The next look-up maps it again. Only the writer calls it.

@@ -15,6 +15,7 @@ func (s *Segment) Truncate(offset int64) error {
 	if err := s.loadTxns(); err != nil {
 		return err
 	}
+	s.offsets.live, s.times.live = true, true
 	// 1. Readers learn that what they find may go. 2. They stop finding it. 3. It goes. A reader that found it in between sees the count of 1.
 	s.cuts.Add(1)
 	s.setEnd(at)

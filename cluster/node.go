@@ -141,7 +141,7 @@ func (n *Node) start(ctx context.Context) error {
 	n.ctl, err = controller.Start(controller.Config{
 		NodeID: c.NodeID, ClusterID: clusterID, Voters: ids, FS: fs, Dir: path.Join(dir, metadataLog), DirectoryID: n.dir.ID(), Send: n.broker.SendRaft,
 		Tick: c.ElectionTimeout / electionTicks, ElectionTicks: electionTicks, SessionTimeout: c.SessionTimeout,
-		DefaultPartitions: c.Topic.Partitions, DefaultReplication: c.Topic.ReplicationFactor, Rand: c.Rand, Logger: c.Logger,
+		DefaultPartitions: c.Topic.Partitions, DefaultReplication: c.Topic.ReplicationFactor, Static: c.static(), Rand: c.Rand, Logger: c.Logger,
 	})
 	if err != nil {
 		return err

@@ -26,7 +26,7 @@ type Config struct {
 	// Node, if set, changes a node's configuration before it starts: topic defaults, timeouts, events, a logger.
 	Node func(*cluster.Config)
 
-	// Timeout bounds every wait of the cluster's methods. 0 means one minute.
+	// Timeout bounds every wait of the methods of Cluster. 0 means two minutes: a client that meets a node that is cut off gives each request 30 s, as Kafka's do.
 	Timeout time.Duration
 }
 
@@ -57,7 +57,7 @@ func New(tb testing.TB, c Config) *Cluster {
 	tb.Helper()
 	c.Nodes = max(c.Nodes, 1)
 	if c.Timeout == 0 {
-		c.Timeout = time.Minute
+		c.Timeout = 2 * time.Minute
 	}
 	tc := &Cluster{tb: tb, config: c, ctx: context.Background(), rng: rand.New(rand.NewPCG(c.Seed, 0x696e73796e63)), network: transport.NewMem()}
 	var voters []cluster.Voter

@@ -70,11 +70,16 @@ func (l *Log) readOnce(offset, end int64, limit int, atLeastOne bool) (segment.S
 	// A segment may end in offsets that compaction has emptied: then the next one has the first batch.
 	for i := floorSegment(segs, offset); i < len(segs) && segs[i].BaseOffset() < end; i++ {
 		sl, err := l.readSegment(segs[i], offset, end, limit, atLeastOne)
-		if err != nil || sl.Len() > 0 {
+		if err != nil || sl.Len() > 0 || i == len(segs)-1 {
 			return sl, err
 		}
-		if segs[i].EndOffset() > offset && i == len(segs)-1 {
-			break
+		if !atLeastOne {
+			// A batch that does not fit into limit must not be passed over for a smaller one of the next segment.
+			first, err := l.readSegment(segs[i], offset, end, limit, true)
+			if err != nil || first.Len() > 0 {
+				first.Release()
+				return segment.Slice{}, err
+			}
 		}
 	}
 	return segment.Slice{}, nil

@@ -36,13 +36,14 @@ func (l *Log) truncateTo(offset int64) error {
 	if err := l.dropSegments(segs[:keep:keep], segs[keep:]); err != nil {
 		return err
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	// Without the mutex, for it waits for the disk: the caller, who is the only one to write, and flush keep others off.
 	a := l.active()
-	l.mu.unsynced = slices.DeleteFunc(l.mu.unsynced, func(s *segment.Segment) bool { return s.BaseOffset() >= a.BaseOffset() })
 	if err := a.Truncate(offset); err != nil {
 		return err
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.mu.unsynced = slices.DeleteFunc(l.mu.unsynced, func(s *segment.Segment) bool { return s.BaseOffset() >= a.BaseOffset() })
 	l.mu.changed = true
 	o := l.offsets.load()
 	o.LogEndOffset = a.EndOffset()

@@ -184,7 +184,7 @@ func (n *Node) fail(err error) {
 // brokerEvents translates the application's Listener.
 func (n *Node) brokerEvents() broker.Events {
 	l := n.cfg.Events
-	ev := broker.Events{Fenced: l.Fenced}
+	ev := broker.Events{Fenced: l.Fenced, Failed: n.fail}
 	if f := l.LeaderChanged; f != nil {
 		ev.LeaderChanged = func(topic string, partition, leader, epoch int32) {
 			f(LeaderChange{Topic: topic, Partition: partition, Leader: leader, Epoch: epoch})

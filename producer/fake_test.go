@@ -23,7 +23,6 @@ import (
 type fake struct {
 	t    testing.TB
 	mem  *transport.Mem // nil: Local only
-	srvs []*transport.Server
 
 	mu                     sync.Mutex
 	nodes                  []int32

@@ -63,8 +63,7 @@ func TestConcurrentUse(t *testing.T) {
 		for n := range 4 {
 			loop(func(i int) {
 				appended.Add(1)
-				var p *Pending
-				p = r.Append(batch, AppendOptions{Acks: Acks(i%3 - 1), RequiredLeaderEpoch: -1}, func(res AppendResult) {
+				p := r.Append(batch, AppendOptions{Acks: Acks(i%3 - 1), RequiredLeaderEpoch: -1}, func(res AppendResult) {
 					if !errors.Is(res.Err, ErrClosed) {
 						called()
 					}

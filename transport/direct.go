@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"errors"
+	"io"
 	"sync"
 	"time"
 )
@@ -154,6 +155,13 @@ func (cl *call) reply(r Reply) {
 		if r.Release != nil {
 			r.Release()
 		}
+		return
+	}
+	if r.Message == nil && r.Close { // over a connection, this is where it would end
+		if r.Release != nil {
+			r.Release()
+		}
+		cl.finish(Response{}, &ConnError{Node: d.id, Addr: "direct", Sent: true, Err: io.EOF})
 		return
 	}
 	if r.Message != nil && r.Message.GetVersion() != cl.version {

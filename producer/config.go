@@ -69,7 +69,7 @@ type Config struct {
 	Linger time.Duration
 
 	// BatchBytes is the size before compression at which a batch takes no more records; a larger record gets a batch of its own. 0 = 64 KiB, and up to
-	// 256 KiB when records come faster than requests are answered. Kafka: batch.size (16 KiB)
+	// 512 KiB when records come faster than requests are answered. Kafka: batch.size (16 KiB)
 	BatchBytes      int
 	MaxRequestBytes int   // size of a request, and of the largest record, before compression; 0 = 1 MiB. Kafka: max.request.size
 	BufferBytes     int64 // bound on the records in the producer; when it is reached, calls wait. 0 = 32 MiB. Kafka: buffer.memory
@@ -91,7 +91,7 @@ type Config struct {
 // The defaults.
 const (
 	defaultBatchBytes      = 64 << 10
-	defaultGrownBytes      = 256 << 10
+	defaultGrownBytes      = 512 << 10
 	defaultMaxRequestBytes = 1 << 20
 	defaultBufferBytes     = 32 << 20
 	defaultMaxInFlight     = 5

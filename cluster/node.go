@@ -37,9 +37,10 @@ type Node struct {
 	ctl    *controller.Controller
 	client *transport.Client
 
-	wg   sync.WaitGroup
-	stop chan struct{} // closed when the node begins to close
-	done chan struct{} // closed when it is closed
+	wg    sync.WaitGroup
+	stop  chan struct{} // closed when the node begins to close
+	built chan struct{} // closed when all parts are there, or never will be
+	done  chan struct{} // closed when it is closed
 
 	mu struct {
 		sync.Mutex
@@ -63,15 +64,24 @@ func Start(ctx context.Context, c Config) (*Node, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
-	n := &Node{cfg: c, stop: make(chan struct{}), done: make(chan struct{})}
-	if err := n.start(ctx); err != nil {
-		n.teardown(modeAbandon)
+	n := &Node{cfg: c, stop: make(chan struct{}), built: make(chan struct{}), done: make(chan struct{})}
+	err := n.build(ctx)
+	close(n.built)
+	if err == nil {
+		err = n.broker.Start(ctx, n.ctl)
+	}
+	if err != nil {
+		n.end(modeAbandon)
+		if cause := n.Err(); cause != nil {
+			err = cause // it stopped by itself, and what Start met is what follows from that
+		}
 		return nil, fmt.Errorf("start node %d: %w", c.NodeID, err)
 	}
 	return n, nil
 }
 
-func (n *Node) start(ctx context.Context) error {
+// build makes the node's parts, and has them run except for the broker.
+func (n *Node) build(ctx context.Context) error {
 	c := &n.cfg
 	fs, dir := c.FS, c.Dir
 	if fs == nil && dir == "" {
@@ -147,7 +157,7 @@ func (n *Node) start(ctx context.Context) error {
 		return err
 	}
 	n.wg.Go(n.watchController)
-	return n.broker.Start(ctx, n.ctl)
+	return nil
 }
 
 func closeListener(l net.Listener) {
@@ -178,7 +188,10 @@ func (n *Node) fail(err error) {
 	if f := n.cfg.Events.Stopped; f != nil {
 		f(err)
 	}
-	go n.finish(modeAbandon) // Close waits for it through n.done
+	go func() { // Close, and a Start under way, wait for it through n.done
+		<-n.built
+		n.finish(modeAbandon)
+	}()
 }
 
 // brokerEvents translates the application's Listener.
@@ -285,11 +298,8 @@ func (n *Node) finish(mode closeMode) {
 	close(n.done)
 }
 
-// teardown takes down whatever start has built, in the opposite order.
+// teardown takes down whatever build has built, in the opposite order.
 func (n *Node) teardown(mode closeMode) error {
-	n.mu.Lock()
-	n.mu.closing = true
-	n.mu.Unlock()
 	var errs []error
 	if n.client != nil {
 		errs = append(errs, n.client.Close())
@@ -314,11 +324,6 @@ func (n *Node) teardown(mode closeMode) error {
 		} else {
 			n.dir.Abandon()
 		}
-	}
-	select {
-	case <-n.stop:
-	default:
-		close(n.stop) // start failed half way
 	}
 	n.wg.Wait()
 	return errors.Join(errs...)

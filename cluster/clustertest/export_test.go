@@ -10,6 +10,9 @@ import (
 // Disk is the disk of a node, also while it is down.
 func (c *Cluster) Disk(id int32) *vfs.Mem { return c.member(id).disk }
 
+// Replace gives a node that is down another disk.
+func (c *Cluster) Replace(id int32, disk *vfs.Mem) { c.member(id).disk = disk }
+
 // Prepare returns what starts a node that is down, with the disk it has now. The caller Adopts the node: the disk may crash under the start.
 func (c *Cluster) Prepare(id int32) func(context.Context) (*cluster.Node, error) {
 	config := c.member(id).config

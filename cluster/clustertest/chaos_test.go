@@ -89,6 +89,7 @@ type plan struct {
 	nodes, partitions, producers, consumers int
 	tight                                   bool // short timeouts
 	lazy                                    bool // records are acknowledged from the page cache
+	padding                                 int  // bytes of a value, at most
 	steps                                   int
 	gap                                     time.Duration // mean time between faults
 	settle                                  time.Duration // within which everything is well again after the last fault
@@ -123,6 +124,10 @@ func newChaos(t *testing.T, seed uint64) *chaos {
 	if r.IntN(5) == 0 {
 		p.nodes = 5
 	}
+	p.padding = 40
+	if r.IntN(6) == 0 {
+		p.padding = 20 << 10 // several segments
+	}
 	if p.tight {
 		p.gap, p.settle = 100*time.Millisecond<<r.IntN(5), 30*time.Second
 	} else {
@@ -142,7 +147,7 @@ func (x *chaos) run() {
 	defer x.end()
 	p := x.plan
 	x.event("faults: %s", x.describe())
-	x.event("seed %d: %d nodes, %d partitions, %d producers, %d consumers, tight %v, lazy %v, %d steps every %v", x.seed, p.nodes, p.partitions, p.producers, p.consumers, p.tight, p.lazy, p.steps, p.gap)
+	x.event("seed %d: %d nodes, %d partitions, %d producers, %d consumers, tight %v, lazy %v, padding %d, %d steps every %v", x.seed, p.nodes, p.partitions, p.producers, p.consumers, p.tight, p.lazy, p.padding, p.steps, p.gap)
 	x.c = clustertest.New(x.t, clustertest.Config{Nodes: p.nodes, Seed: x.seed, Timeout: 5 * time.Minute, Node: x.configure})
 	for id := int32(1); id <= int32(p.nodes); id++ {
 		x.lives = append(x.lives, &life{id: id, node: x.c.Node(id)})
@@ -213,6 +218,9 @@ func (x *chaos) end() {
 func (x *chaos) configure(c *cluster.Config) {
 	if x.plan.tight {
 		tight(c)
+	}
+	if x.plan.padding > 1<<10 {
+		c.Topic.SegmentBytes = 1 << 20
 	}
 	if x.plan.lazy {
 		c.Topic.FlushMessages = -1
@@ -425,7 +433,7 @@ func (x *chaos) awaitHealth() {
 	x.await("every replica in sync", x.plan.settle, func() bool {
 		for _, n := range x.nodesUp() {
 			s := n.Status()
-			if len(s.Topics) == 0 {
+			if len(s.Topics) == 0 || s.Metadata != x.nodesUp()[0].Status().Metadata {
 				return false
 			}
 			for _, t := range s.Topics {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/insynclog/insync/cluster"
@@ -39,6 +41,7 @@ var allFaults = []fault{
 	{"reset", 8, false, (*chaos).reset},
 	{"slow disk", 5, false, (*chaos).slowDisk},
 	{"new topic", 3, false, (*chaos).newTopic},
+	{"disk error", 3, false, (*chaos).diskError},
 }
 
 // step injects one fault.
@@ -116,12 +119,37 @@ func (x *chaos) powerLoss(mode vfs.CrashMode) {
 		x.crashOne(mode)
 		return
 	}
+	x.loseOne(func(l *life) { x.down(l, mode) })
+}
+
+// loseOne has one node lose what the others must make good, beginning and ending with all well.
+func (x *chaos) loseOne(lose func(*life)) {
 	x.heal()
 	x.awaitHealth()
-	x.crashOne(mode)
+	l := x.victim()
+	x.event("  node %d", l.id)
+	lose(l)
 	time.Sleep(time.Duration(x.rng.ExpFloat64() * float64(x.plan.gap)))
 	x.startAll()
 	x.awaitHealth()
+}
+
+// diskError has one write or sync of a partition's log fail. The replica is offline until its node starts again.
+func (x *chaos) diskError() {
+	x.loseOne(func(l *life) {
+		kind := []vfs.OpKind{vfs.OpWrite, vfs.OpSync}[x.rng.IntN(2)]
+		left := int64(1 + x.rng.IntN(10))
+		var count atomic.Int64
+		x.c.Disk(l.id).SetFault(func(op vfs.Op) error {
+			if op.Kind == kind && strings.HasPrefix(op.Name, "/data/t") && strings.HasSuffix(op.Name, ".log") && count.Add(1) == left {
+				x.event("  node %d: %v fails", l.id, op)
+				return syscall.EIO
+			}
+			return nil
+		})
+		time.Sleep(time.Duration(x.rng.ExpFloat64() * float64(x.plan.gap) * 2))
+		x.down(l, x.crashMode())
+	})
 }
 
 // crashMode is what a crash may leave when any number of nodes may crash.

@@ -46,7 +46,7 @@ func (x *chaos) produce(id int, rng *rand.Rand) {
 	sequence := 0
 	for life := 0; !x.stopped(); life++ {
 		client, release := x.client(rng)
-		c := producer.Config{Client: client, Partitioner: numbered, Linger: time.Duration(rng.IntN(4)) * 3 * time.Millisecond, BatchBytes: 200 << rng.IntN(5)}
+		c := producer.Config{Client: client, Partitioner: numbered, Linger: time.Duration(rng.IntN(4)) * 3 * time.Millisecond, BatchBytes: x.plan.padding*2 + 200<<rng.IntN(5)}
 		c.RequestTimeout = 500 * time.Millisecond << rng.IntN(6)
 		c.DeliveryTimeout = c.RequestTimeout + c.Linger + time.Second<<rng.IntN(6)
 		if rng.IntN(3) == 0 {
@@ -82,7 +82,7 @@ func (x *chaos) produce(id int, rng *rand.Rand) {
 }
 
 func (x *chaos) send(p *producer.Producer, name string, sequence int, at place, rng *rand.Rand) {
-	v := x.l.sent(name, sequence, at, rng.IntN(40))
+	v := x.l.sent(name, sequence, at, rng.IntN(x.plan.padding))
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	err := p.Enqueue(ctx, &record.Record{Topic: at.topic, Partition: at.partition, Value: []byte(v)}, func(md producer.Metadata, err error) { x.l.settled(v, md, err) })
@@ -189,7 +189,7 @@ func (x *chaos) read(ctx context.Context, r *reader, rng *rand.Rand, tell func(*
 	r.subscribe(topics)
 	c := consumer.Config{Client: client, Topics: topics, Isolation: consumer.Isolation(rng.IntN(2))}
 	if rng.IntN(2) == 0 {
-		c.PartitionMaxBytes, c.MaxBytes = 200<<rng.IntN(6), 1000<<rng.IntN(6)
+		c.PartitionMaxBytes, c.MaxBytes = x.plan.padding+200<<rng.IntN(6), x.plan.padding+1000<<rng.IntN(6)
 	}
 	cons, err := consumer.New(c)
 	if err != nil {

@@ -17,10 +17,11 @@ import (
 // maxOutstandingBytes is the memory of requests under way on one connection at which reading stops.
 const maxOutstandingBytes = 32 << 20
 
-// serverConn is one connection of a server. Its reader parses requests and runs the handler; its writer sends replies in the order of the requests.
+// serverConn is one connection of a server. Its reader parses requests and runs the handler; its writer sends replies in the order of the requests. The writer's goroutine exists while there is
+// something to send: an idle connection costs one goroutine.
 //
 //	reader: frame → decode → queue a slot → Handler.Serve ──┐
-//	                           slots: [ready][ready][waiting][ready]   reply(…) fills its slot, from any goroutine
+//	                           slots: [ready][ready][waiting][ready]   reply(…) fills its slot, from any goroutine, and starts the writer
 //	writer: takes the run of ready slots at the front → one write → Release
 type serverConn struct {
 	s      *Server
@@ -28,17 +29,20 @@ type serverConn struct {
 	info   ConnInfo
 	ctx    context.Context
 	cancel context.CancelFunc
-	armed  time.Time // when the writer last set the write deadline
+
+	// The writer's, from one to the next.
+	fb    frameBuffer
+	batch []*slot
+	armed time.Time // when the write deadline was last set
 
 	mu struct {
 		sync.Mutex
 		slots   []*slot // in the order of the requests; replied or not
 		bytes   int     // frames of requests that were not replied yet
 		err     error   // why the connection ends; set once
-		reading bool    // the reader may still add slots
+		writing bool    // the writer's goroutine exists
 	}
-	ready sync.Cond // for the writer: the first slot was replied, or the end has come
-	room  sync.Cond // for the reader: slots were taken, or the end has come
+	room sync.Cond // for the reader: slots were taken, the writer is done, or the end has come
 }
 
 // slot is one request and the place of its reply.
@@ -63,8 +67,7 @@ func newServerConn(s *Server, nc net.Conn) *serverConn {
 	_, plain := nc.(*net.TCPConn)
 	c.info = ConnInfo{Local: addrString(nc.LocalAddr()), Remote: addrString(nc.RemoteAddr()), SendFile: plain}
 	c.ctx, c.cancel = context.WithCancel(s.ctx)
-	c.ready.L, c.room.L = &c.mu, &c.mu
-	c.mu.reading = true
+	c.room.L = &c.mu
 	return c
 }
 
@@ -77,19 +80,20 @@ func addrString(a net.Addr) string {
 
 // run reads requests until the connection ends. It returns when the writer has ended, too.
 func (c *serverConn) run() {
-	var wg sync.WaitGroup
-	wg.Go(c.write)
-	err := c.read()
-	c.mu.Lock()
-	c.mu.reading = false
-	c.ready.Signal()
-	c.mu.Unlock()
-	if !errors.Is(err, io.EOF) {
+	if err := c.read(); !errors.Is(err, io.EOF) {
 		c.fail(err)
 	}
-	// After an orderly end of the peer's half, what it asked for is still answered: kcat and shell pipelines close early.
-	wg.Wait()
-	c.fail(net.ErrClosed)
+	c.mu.Lock()
+	for c.mu.err == nil && (len(c.mu.slots) > 0 || c.mu.writing) {
+		c.room.Wait() // After an orderly end of the peer's half, what it asked for is still answered: kcat and shell pipelines close early.
+	}
+	c.mu.Unlock()
+	c.fail(net.ErrClosed) // no writer starts after this
+	c.mu.Lock()
+	for c.mu.writing {
+		c.room.Wait()
+	}
+	c.mu.Unlock()
 	c.drop()
 	c.log()
 }
@@ -100,7 +104,6 @@ func (c *serverConn) fail(err error) {
 	if c.mu.err == nil {
 		c.mu.err = err
 	}
-	c.ready.Signal()
 	c.room.Signal()
 	c.mu.Unlock()
 	c.cancel()
@@ -234,9 +237,7 @@ func (sl *slot) fill(r Reply) {
 	c.mu.bytes -= sl.size
 	dropped := sl.dropped
 	f := sl.takeFrameLocked()
-	if len(c.mu.slots) > 0 && c.mu.slots[0] == sl {
-		c.ready.Signal()
-	}
+	c.startWriterLocked()
 	c.mu.Unlock()
 	c.s.frames.put(f)
 	if dropped && r.Release != nil {
@@ -263,10 +264,17 @@ func (c *serverConn) push(sl *slot) {
 	c.mu.slots = append(c.mu.slots, sl)
 	if !sl.replied {
 		c.mu.bytes += sl.size
-	} else if c.mu.slots[0] == sl {
-		c.ready.Signal()
 	}
+	c.startWriterLocked()
 	c.mu.Unlock()
+}
+
+// startWriterLocked starts the writer if there is something to send and nobody does.
+func (c *serverConn) startWriterLocked() {
+	if !c.mu.writing && c.mu.err == nil && len(c.mu.slots) > 0 && c.mu.slots[0].replied {
+		c.mu.writing = true
+		go c.write()
+	}
 }
 
 // awaitRoom waits until another request may be read.
@@ -279,21 +287,14 @@ func (c *serverConn) awaitRoom() error {
 	return c.mu.err
 }
 
-// write sends replies until the connection ends.
+// write sends replies until there are none at the front of the queue. run waits for its end.
 func (c *serverConn) write() {
-	var fb frameBuffer
-	var batch []*slot
-	for {
-		var ok bool
-		if batch, ok = c.take(batch[:0]); !ok {
-			return
-		}
-		if err := c.send(&fb, batch); err != nil {
+	for c.take() {
+		if err := c.send(&c.fb, c.batch); err != nil {
 			c.fail(err)
-			return
 		}
-		fb.reset()
-		clear(batch)
+		c.fb.reset()
+		clear(c.batch)
 	}
 }
 
@@ -324,26 +325,24 @@ func (c *serverConn) send(fb *frameBuffer, batch []*slot) (err error) {
 	return nil
 }
 
-// take waits for replies at the front of the queue and removes a run of them. It returns false when there will be none.
-func (c *serverConn) take(batch []*slot) ([]*slot, bool) {
+// take removes the run of replies at the front of the queue into batch. It returns false, and the writer is no more, if there is none.
+func (c *serverConn) take() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for c.mu.err == nil && (len(c.mu.slots) == 0 && c.mu.reading || len(c.mu.slots) > 0 && !c.mu.slots[0].replied) {
-		c.ready.Wait()
-	}
-	if c.mu.err != nil || len(c.mu.slots) == 0 {
-		return batch, false
-	}
 	n := 0
 	for n < len(c.mu.slots) && c.mu.slots[n].replied {
 		n++
 	}
-	batch = append(batch, c.mu.slots[:n]...)
+	c.room.Signal() // to the reader's awaitRoom or to run, never to both
+	if n == 0 || c.mu.err != nil {
+		c.mu.writing = false
+		return false
+	}
+	c.batch = append(c.batch[:0], c.mu.slots[:n]...)
 	rest := copy(c.mu.slots, c.mu.slots[n:])
 	clear(c.mu.slots[rest:])
 	c.mu.slots = c.mu.slots[:rest]
-	c.room.Signal()
-	return batch, true
+	return true
 }
 
 // encode adds the batch's replies up to one that asks for the connection to be closed.

@@ -46,24 +46,26 @@ const (
 
 // lane is one connection to a node, made when there is something to send and made anew after it broke.
 //
-//	start ─▶ queue ──(run: connect, encode, write)──▶ inflight ──(read: decode)──▶ done
+//	start ─▶ queue ──(write: encode)──▶ inflight ──(run: connect, read, decode)──▶ done
 //
-// Its goroutine run lives from the first request until the connection ends with nothing more to send: after long idleness, by an error, at Close. run starts read for each
-// connection and awaits it. All calls of a connection that breaks fail, in order, so that what was sent later never overtakes what was lost.
+// Its goroutine run lives from the first request until the connection ends with nothing more to send: after long idleness, by an error, at Close. The goroutine write exists while there is something to
+// send on a connection; run awaits it. All calls of a connection that breaks fail, in order, so that what was sent later never overtakes what was lost.
 type lane struct {
 	c    *Client
 	node int32
 	kind laneKind
 
 	mu       sync.Mutex
-	wake     sync.Cond // run waits for: a call in queue, the end of the connection, of a back-off, of the client
+	wake     sync.Cond // run waits for: the end of the writer, of a back-off, of the client
 	queue    callList  // not handed to the connection yet
 	inflight callList  // handed over, in the order of their responses
 	running  bool      // run exists
+	writing  bool      // write exists
 	closed   bool
-	nc       net.Conn // the connection, once negotiated
-	err      error    // why nc ended or must end
-	next     int32    // correlation id
+	conn     *laneConn // what write writes to; nil while there is none
+	nc       net.Conn  // the connection, once negotiated
+	err      error     // why nc ended or must end
+	next     int32     // correlation id
 	lastUse  time.Time
 	alarm    alarm
 	failures int       // attempts to connect that failed since the last that did not
@@ -106,10 +108,17 @@ func (l *lane) start(cl *call) {
 		l.running = true
 		l.c.wg.Add(1) // not closed, so Close does not wait yet
 		go l.run()
-	} else {
-		l.wake.Signal()
 	}
+	l.startWriterLocked()
 	l.mu.Unlock()
+}
+
+// startWriterLocked starts the writer if there is something to send, a connection, and nobody at it.
+func (l *lane) startWriterLocked() {
+	if !l.writing && l.conn != nil && l.err == nil && !l.closed && !l.queue.empty() {
+		l.writing = true
+		go l.write(l.conn)
+	}
 }
 
 // cancel makes a call done because its context ended.
@@ -272,7 +281,11 @@ type laneConn struct {
 	nc       net.Conn
 	r        *frameReader
 	versions map[int16]VersionRange
-	armed    time.Time // when the write deadline was last set
+
+	// The writer's, from one to the next.
+	fb    frameBuffer
+	batch []*call
+	armed time.Time // when the write deadline was last set
 }
 
 // connect waits for the back-off to end, dials and negotiates.
@@ -334,31 +347,41 @@ func (l *lane) backOff() error {
 	return nil
 }
 
-// converse writes what is queued, while read takes the responses, until the connection ends.
+// converse takes responses, while write sends what is queued, until the connection ends.
 func (l *lane) converse(conn *laneConn) error {
-	var reader sync.WaitGroup
-	reader.Go(func() { l.broken(l.read(conn)) })
-	var fb frameBuffer
-	var batch []*call
-	for l.await() {
+	l.mu.Lock()
+	l.conn = conn
+	l.startWriterLocked()
+	l.mu.Unlock()
+	l.broken(l.read(conn)) // no writer starts after this
+	l.mu.Lock()
+	for l.writing {
+		l.wake.Wait()
+	}
+	l.conn = nil
+	l.mu.Unlock()
+	_ = conn.nc.Close()
+	return nil // settle knows the reason
+}
+
+// write sends what is queued until there is nothing. converse waits for its end.
+func (l *lane) write(conn *laneConn) {
+	for l.more() {
 		var refused []outcome
-		if batch, refused = l.encode(&fb, batch[:0], conn.versions); len(refused) > 0 {
+		if conn.batch, refused = l.encode(&conn.fb, conn.batch[:0], conn.versions); len(refused) > 0 {
 			finishAll(refused)
 		}
-		if len(batch) == 0 {
+		if len(conn.batch) == 0 {
 			continue
 		}
-		n, err := l.flush(conn, &fb)
-		fb.reset()
+		n, err := l.flush(conn, &conn.fb)
+		conn.fb.reset()
 		if err != nil {
 			l.broken(err)
 		}
-		finishAll(l.written(batch, n))
-		clear(batch)
+		finishAll(l.written(conn.batch, n))
+		clear(conn.batch)
 	}
-	_ = conn.nc.Close()
-	reader.Wait()
-	return nil // settle knows the reason
 }
 
 // flush writes what was encoded. The deadline is for those whose answers nobody waits for: all others have their own. It is moved only when an eighth of it has passed.
@@ -373,14 +396,16 @@ func (l *lane) flush(conn *laneConn, fb *frameBuffer) (int64, error) {
 	return fb.flush(conn.nc, &l.c.frames)
 }
 
-// await waits for something to send and returns false at the end of the connection.
-func (l *lane) await() bool {
+// more tells whether there is something to send. If not, or at the end of the connection, the writer is no more.
+func (l *lane) more() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for l.err == nil && !l.closed && l.queue.empty() {
-		l.wake.Wait()
+	if l.err == nil && !l.closed && !l.queue.empty() {
+		return true
 	}
-	return l.err == nil && !l.closed
+	l.writing = false
+	l.wake.Broadcast()
+	return false
 }
 
 // encode moves calls from the queue into fb, as many as make a good write.

@@ -9,8 +9,8 @@ const (
 	maxWriteAhead = 1 << 20
 
 	calmSyncBytes = 96 << 10 // a sync of no more than this gains from blocks written ahead
-	calmSyncs     = 3         // as many in a row turn writing ahead on
-	unsyncedBytes = 4 << 20   // so much without a sync turns it off
+	calmSyncs     = 3        // as many in a row turn writing ahead on
+	unsyncedBytes = 4 << 20  // so much without a sync turns it off
 )
 
 // tuneAheadLocked adapts the active segment's write-ahead to a sync of so many bytes.

@@ -21,8 +21,8 @@ import (
 
 // fake is a scripted cluster: it keeps logs and producer states as Kafka's leaders do, and a script says what goes wrong.
 type fake struct {
-	t    testing.TB
-	mem  *transport.Mem // nil: Local only
+	t   testing.TB
+	mem *transport.Mem // nil: Local only
 
 	mu                     sync.Mutex
 	nodes                  []int32

@@ -34,8 +34,10 @@ type writer struct {
 }
 
 func (w *writer) reset(base int64) {
-	*w = writer{created: time.Now(), end: base, maxTimestamp: -1, maxOffset: -1, timeEntry: -1, firstTimestamp: unknownTimestamp,
-		scratch: w.scratch}
+	*w = writer{
+		created: time.Now(), end: base, maxTimestamp: -1, maxOffset: -1, timeEntry: -1, firstTimestamp: unknownTimestamp,
+		scratch: w.scratch,
+	}
 }
 
 // Append writes one batch at the end and publishes it. If head is not empty it is written in place of the first len(head) bytes of b:

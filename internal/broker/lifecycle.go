@@ -34,7 +34,8 @@ const (
 type lifecycle struct {
 	b           *Broker
 	epoch       atomic.Int64  // broker epoch, -1 before registration
-	servedUntil atomic.Int64  // nanoseconds since b.began: the time of the last answered heartbeat's sending plus the session timeout (R12)
+	servedUntil atomic.Int64  // nanoseconds since b.began: the sending of the last heartbeat to which the controller said that the broker is not fenced, plus the session timeout (R12)
+	heldBack    atomic.Bool   // the last answer said that the broker is fenced, whatever metadata says here
 	kicked      chan struct{} // holds one: heartbeat now
 
 	mu       sync.Mutex
@@ -90,14 +91,12 @@ func (b *Broker) learnClusterID(ctx context.Context, ctl *controller.Controller)
 func (l *lifecycle) register(ctx context.Context) error {
 	b := l.b
 	for pause := retryMin; ; pause = min(2*pause, retryMax) {
-		sent := time.Now()
 		resp, err := b.ask(ctx, l.registration())
 		if err == nil {
 			r := resp.(*kmsg.BrokerRegistrationResponse)
 			switch err = kerr.ErrorForCode(r.ErrorCode); {
 			case err == nil:
 				l.epoch.Store(r.BrokerEpoch)
-				l.extend(sent)
 				b.logger.Info("broker registered", "node", b.c.NodeID, "epoch", r.BrokerEpoch)
 				return nil
 			case errors.Is(err, kerr.DuplicateBrokerRegistration), kerr.IsRetriable(err):
@@ -177,7 +176,7 @@ func (l *lifecycle) interval() time.Duration {
 	leaving := l.leaving && !l.released
 	l.mu.Unlock()
 	me, ok := alive(l.b.metadataImage(), l.b.c.NodeID)
-	if leaving || !ok || me.Epoch != l.epoch.Load() {
+	if leaving || !ok || l.heldBack.Load() || me.Epoch != l.epoch.Load() {
 		return min(handOverInterval, l.b.c.HeartbeatInterval)
 	}
 	return l.b.c.HeartbeatInterval
@@ -213,14 +212,18 @@ func (l *lifecycle) heartbeat() error {
 	case err != nil:
 		return err
 	}
-	l.extend(sent)
+	l.heldBack.Store(r.IsFenced)
+	if !r.IsFenced {
+		l.extend(sent)
+	}
 	if leaving && r.ShouldShutdown {
 		l.release()
 	}
 	return nil
 }
 
-// extend notes that the controller answered what was sent at a time.
+// extend notes that the controller counted on the broker when it answered what was sent at a time. An answer that says that the broker is fenced does not count: others may lead what the broker, whose
+// metadata may be old, believes to lead.
 func (l *lifecycle) extend(sent time.Time) {
 	until := sent.Add(l.b.c.SessionTimeout)
 	l.servedUntil.Store(int64(until.Sub(l.b.began)))

@@ -17,6 +17,7 @@ type session struct {
 	contact        time.Time
 	metadataOffset int64 // the last that the broker has applied; -1 unknown
 	shutdownOffset int64 // of the records that moved its leaderships away; -1 if it does not shut down
+	resumedOffset  int64 // of metadata when it came back after silence: until it has applied that much it may take itself for the leader of what others lead by now
 }
 
 func (m *Machine) live(br *Broker, now time.Time) bool {
@@ -109,7 +110,7 @@ func address(listeners []kmsg.BrokerRegistrationRequestListener) string {
 func (b *Batch) touch(id int32, epoch int64) *session {
 	s := b.m.sessions[id]
 	if s == nil || s.epoch != epoch {
-		s = &session{epoch: epoch, metadataOffset: -1, shutdownOffset: -1}
+		s = &session{epoch: epoch, metadataOffset: -1, shutdownOffset: -1, resumedOffset: b.d.img.Offset}
 		b.m.sessions[id] = s
 	}
 	s.contact = b.now
@@ -140,7 +141,7 @@ func (b *Batch) heartbeat(req *kmsg.BrokerHeartbeatRequest) kmsg.Response {
 		b.leaveISRs(br.ID, false)
 		b.add(&BrokerChange{ID: br.ID, Epoch: br.Epoch, DirectoryOffline: Set})
 	}
-	resp.IsCaughtUp = req.CurrentMetadataOffset >= br.Epoch
+	resp.IsCaughtUp = req.CurrentMetadataOffset >= max(br.Epoch, s.resumedOffset)
 	switch {
 	case req.WantShutdown:
 		resp.ShouldShutdown = b.shutDown(br, s, req.WantFence)

@@ -115,6 +115,7 @@ func newChaos(t *testing.T, seed uint64) *chaos {
 		t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 0xc4a05)), l: newLedger(), begun: time.Now(),
 		stopping: make(chan struct{}), quiet: make(chan struct{}),
 	}
+	x.l.tell = func(problem string) { x.event("LEDGER: %s", problem) }
 	x.mu.up, x.mu.topics = map[int32]*cluster.Node{}, map[string]int32{}
 	r := x.rng
 	p := plan{

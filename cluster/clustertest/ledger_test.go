@@ -39,6 +39,7 @@ type ledger struct {
 	sends    map[string]*send
 	parts    map[place]*part
 	problems []string
+	tell     func(problem string) // when it is noticed; nil tells nobody
 }
 
 type place struct {
@@ -77,6 +78,9 @@ func (l *ledger) part(p place) *part {
 func (l *ledger) accuse(kind, format string, args ...any) {
 	if len(l.problems) < 50 {
 		l.problems = append(l.problems, kind+": "+fmt.Sprintf(format, args...))
+		if l.tell != nil {
+			l.tell(l.problems[len(l.problems)-1])
+		}
 	}
 }
 

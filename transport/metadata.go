@@ -412,8 +412,12 @@ func (c *Client) LeaderHint(topic string, partition, leader, leaderEpoch int32, 
 // Nodes lists the brokers of the cache, by id. The slice is the caller's to read only.
 func (c *Client) Nodes() []Node { return c.meta.snapshot.Load().nodes }
 
-// Controller returns the node to which admin requests go (any live node forwards them). It asks the cluster if the cache does not know.
+// Controller returns the node to which admin requests go. It asks the cluster if the cache does not know. Any live node forwards them, and a Local one is preferred: it answers when it knows of the change
+// itself, and it is the one that is asked for metadata next.
 func (c *Client) Controller(ctx context.Context) (int32, error) {
+	if c.direct != nil && c.life.Err() == nil {
+		return c.direct.id, nil
+	}
 	if id := c.meta.snapshot.Load().controller; id >= 0 {
 		return id, nil
 	}

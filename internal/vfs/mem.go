@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -28,6 +29,7 @@ type Mem struct {
 	fault          atomic.Pointer[func(Op) error]
 	ops            atomic.Int64
 	used, capacity atomic.Int64 // bytes; capacity 0 is no limit
+	boots          int          // power losses so far
 
 	// life is held for reading while an operation is applied, and for writing by Crash. The order of locks is life, tree, node.mu; none is
 	// held across anything that blocks.
@@ -70,7 +72,10 @@ func (m *Mem) Crash(mode CrashMode, rng *rand.Rand) *Mem {
 	if m.dead.Swap(true) {
 		return nil
 	}
-	next := &Mem{}
+	next := &Mem{boots: m.boots}
+	if mode != KeepAll {
+		next.boots++
+	}
 	next.capacity.Store(m.capacity.Load())
 	m.tree.Lock()
 	next.tree.names = m.tree.names // no handle of the old disk gets past dead
@@ -101,7 +106,7 @@ func (m *Mem) Clone() *Mem {
 	if m.dead.Load() {
 		return nil
 	}
-	d := &Mem{}
+	d := &Mem{boots: m.boots}
 	d.capacity.Store(m.capacity.Load())
 	d.tree.names = m.tree.names.clone()
 	d.settle()
@@ -429,6 +434,9 @@ func (m *Mem) Free(name string) (int64, error) {
 	}
 	return math.MaxInt64, nil
 }
+
+// BootID implements FS: another one after every power loss, the same one after a process crash.
+func (m *Mem) BootID(string) string { return "mem " + strconv.Itoa(m.boots) }
 
 // memLock is a held lock.
 type memLock struct {

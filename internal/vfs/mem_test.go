@@ -470,3 +470,18 @@ func TestMemMemory(t *testing.T) {
 	require.NoError(t, f.Sync())
 	require.Len(t, slurp(t, m.Crash(vfs.DropAll, nil), "f"), 300_010)
 }
+
+func TestMemBootID(t *testing.T) {
+	m := vfs.NewMem()
+	first := m.BootID("/")
+	require.NotEmpty(t, first)
+	require.Equal(t, first, m.Clone().BootID("/"))
+	m = m.Crash(vfs.KeepAll, nil)
+	require.Equal(t, first, m.BootID("/"), "the process crashed, the system did not")
+	seen := map[string]bool{first: true}
+	for _, mode := range []vfs.CrashMode{vfs.DropAll, vfs.KeepRandom} {
+		m = m.Crash(mode, nil)
+		require.False(t, seen[m.BootID("/")])
+		seen[m.BootID("/")] = true
+	}
+}

@@ -80,6 +80,9 @@ func (osFS) Free(name string) (int64, error) {
 	return n, pathError("free", name, err)
 }
 
+// BootID implements FS.
+func (osFS) BootID(name string) string { return bootID(filepath.FromSlash(name)) }
+
 // osFile is an open file of the system. Calls that need the bare descriptor hold mu for reading, so that Close cannot hand its number to
 // another file under them; the lock is held across system calls on this file only, never across anything that waits for a goroutine.
 type osFile struct {

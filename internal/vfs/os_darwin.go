@@ -2,6 +2,7 @@ package vfs
 
 import (
 	"errors"
+	"fmt"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -31,6 +32,16 @@ func allocate(f *os.File, fd uintptr, off, n, size int64) error {
 		return err
 	}
 	return f.Truncate(off + n) // without reserved blocks (network file systems) the promise is Truncate's
+}
+
+// bootID is the system's id of its run with the mount's.
+func bootID(name string) string {
+	boot, err := unix.Sysctl("kern.bootsessionuuid")
+	var st unix.Statfs_t
+	if err != nil || unix.Statfs(name, &st) != nil {
+		return ""
+	}
+	return fmt.Sprintf("%s %x", boot, st.Fsid.Val)
 }
 
 func freeBytes(name string) (int64, error) {

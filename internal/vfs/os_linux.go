@@ -2,7 +2,9 @@ package vfs
 
 import (
 	"errors"
+	"fmt"
 	"os"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -56,6 +58,22 @@ func freeBytes(name string) (int64, error) {
 		return 0, err
 	}
 	return int64(st.Bavail) * st.Bsize, nil
+}
+
+// bootID is the kernel's id of its run with the mount's. A mount's number is only unique since Linux 6.8; before, the device's number says a little more.
+func bootID(name string) string {
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	var st unix.Statx_t
+	for _, mask := range []int{unix.STATX_MNT_ID_UNIQUE, unix.STATX_MNT_ID} {
+		err := eintr(func() error { return unix.Statx(unix.AT_FDCWD, name, 0, mask, &st) })
+		if err == nil && st.Mask&uint32(mask) != 0 {
+			return fmt.Sprintf("%s %d:%d %d", strings.TrimSpace(string(boot)), st.Dev_major, st.Dev_minor, st.Mnt_id)
+		}
+	}
+	return ""
 }
 
 // mappedFile is what a mapping needs of its file: nothing, as it keeps the file alive in the kernel.

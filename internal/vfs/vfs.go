@@ -32,6 +32,9 @@ type FS interface {
 	Lock(name string) (io.Closer, error)
 	// Free returns the bytes available to write on the disk that holds name (a very large number if unknown).
 	Free(name string) (int64, error)
+	// BootID names the present run of the operating system and the mount that name is on: as long as it is the same, every write that had returned is still there, synced or
+	// not, unless a sync failed. "" if unknown, which is the same as nothing.
+	BootID(name string) string
 }
 
 // OpenMode says how Open treats existence and writing.

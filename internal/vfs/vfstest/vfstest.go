@@ -51,6 +51,7 @@ func Test(t *testing.T, open func(t *testing.T) vfs.FS, dir func(t *testing.T, f
 		{"Lock", testLock},
 		{"Concurrent", testConcurrent},
 		{"Free", testFree},
+		{"BootID", testBootID},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			fsys := open(t)
@@ -529,4 +530,10 @@ func testFree(t *testing.T, d disk) {
 	require.Positive(t, n)
 	_, err = d.Free(d.path("none"))
 	require.ErrorIs(t, err, fs.ErrNotExist)
+}
+
+func testBootID(t *testing.T, d disk) {
+	id := d.BootID(d.dir)
+	require.NoError(t, d.MkdirAll(d.path("sub")))
+	require.Equal(t, id, d.BootID(d.path("sub")), "one mount, one run")
 }

@@ -48,7 +48,7 @@ type Directory struct {
 }
 
 // OpenDirectory opens or creates a node's data directory. It takes the lock, reads or creates meta.properties (directory.id is created here; cluster.id later, see SetClusterID),
-// reads the clean-shutdown marker and removes it durably, and reads the checkpoints. Logs are opened one by one.
+// reads the clean-shutdown marker and removes it durably, finds out how the last life ended (see Restart), and reads the checkpoints. Logs are opened one by one.
 // Errors: ErrDirectoryLocked, *IdentityError (another node's directory), *ForeignDirectoryError (files that are neither ours nor Kafka's), *CorruptError (meta.properties), *StorageError.
 func OpenDirectory(path string, c DirectoryConfig) (*Directory, error) {
 	if c.FS == nil {
@@ -67,6 +67,9 @@ func OpenDirectory(path string, c DirectoryConfig) (*Directory, error) {
 	d := &Directory{home: h, fs: c.FS}
 	d.mu.logs = map[partitionKey]*Log{}
 	if err := d.identify(c.NodeID); err != nil {
+		return nil, errors.Join(err, h.abandon())
+	}
+	if err := h.loadState(d.mu.meta.directoryID); err != nil {
 		return nil, errors.Join(err, h.abandon())
 	}
 	if err := d.removeDeleted(); err != nil {
@@ -142,7 +145,7 @@ func (d *Directory) SetClusterID(id string) error {
 	return nil
 }
 
-// Clean tells whether the last stop was clean, and the broker epoch that the marker held (-1 without).
+// Clean tells whether the last stop was clean, and the broker epoch that the marker held (-1 without). See Restart.
 func (d *Directory) Clean() (clean bool, brokerEpoch int64) { return d.home.clean, d.home.brokerEpoch }
 
 // LogEntry is one partition directory found on disk.

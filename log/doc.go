@@ -21,7 +21,8 @@
 //	    partition.metadata                                      the topic id
 //
 // beside, in the node's directory: meta.properties, .lock, .kafka_cleanshutdown and the checkpoints of recovery points, high
-// watermarks and log start offsets. Names and layouts are Kafka's, except for .producers, which Kafka ignores.
+// watermarks and log start offsets; and broker-state, which tells a crash that lost nothing from one that may have. Names and layouts are Kafka's, except for
+// .producers and broker-state, which Kafka ignores.
 //
 // # Invariants
 //

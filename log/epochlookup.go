@@ -28,7 +28,7 @@ func (l *Log) StartEpoch(epoch int32) error {
 	if !dirty {
 		return nil
 	}
-	return l.fail(l.syncNames())
+	return l.failSync(l.syncNames())
 }
 
 // EpochAt returns the leader epoch of the record at offset; ok is false when unknown. Safe for concurrent use, without a lock.

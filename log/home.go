@@ -11,6 +11,7 @@ import (
 	"path"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/insynclog/insync/internal/vfs"
 )
@@ -33,6 +34,18 @@ type home struct {
 	alone       bool  // of one log, which needs nobody to tell it what is committed
 	clean       bool  // the last stop was clean
 	brokerEpoch int64 // that the marker held
+
+	boot         string // of the operating system and mount; "" unknown
+	restart      Restart
+	restartEpoch int64       // that of Restart
+	relaxed      atomic.Bool // noted durably
+	state        struct {    // broker-state
+		slot                   // taken while it is written
+		now        brokerState // as on disk if written, else what a new file would say
+		written    bool        // in this life
+		distrusted bool        // a sync failed
+		over       bool        // nothing is written any more
+	}
 
 	write slot // taken by whoever writes checkpoint files
 
@@ -255,5 +268,6 @@ func (h *home) close(brokerEpoch int64) error {
 
 // abandon lets the lock go and leaves everything as it is.
 func (h *home) abandon() error {
+	h.endState()
 	return storage("unlock", h.path+"/"+lockFile, h.lock.Close())
 }

@@ -106,6 +106,14 @@ func (l *Log) fail(err error) error {
 	return err
 }
 
+// failSync is fail for what includes syncs. After a failed one the next life cannot trust what it reads. Not for callers that hold mu.
+func (l *Log) failSync(err error) error {
+	if err = l.fail(err); err != nil {
+		l.home.distrust()
+	}
+	return err
+}
+
 // Err returns the error that made the log read-only, or nil.
 func (l *Log) Err() error {
 	if e := l.failure.Load(); e != nil {
@@ -136,7 +144,7 @@ func (l *Log) Close() error {
 	}
 	err := l.Err()
 	if err == nil {
-		err = l.fail(l.settle())
+		err = l.failSync(l.settle())
 	}
 	err = errors.Join(err, l.letGo())
 	if err == nil {

@@ -20,7 +20,7 @@ func (l *Log) Sync() (syncedEnd int64, err error) {
 	}
 	// Those who find a sync under way that began before their append wait for the next one, which one of them does for all.
 	if !done() && l.flush.acquireUnless(done) {
-		err := l.fail(l.syncNow())
+		err := l.failSync(l.syncNow())
 		l.flush.release()
 		if err != nil {
 			return l.offsets.synced.Load(), err
@@ -199,7 +199,7 @@ func (l *Log) checkpoint() error {
 	if err := l.usable(); err != nil {
 		return err
 	}
-	return l.fail(l.checkpointNow())
+	return l.failSync(l.checkpointNow())
 }
 
 func (l *Log) checkpointNow() error {

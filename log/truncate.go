@@ -22,7 +22,7 @@ func (l *Log) TruncateTo(offset int64) error {
 	if err := l.usable(); err != nil {
 		return err
 	}
-	return l.fail(l.truncateTo(offset))
+	return l.failSync(l.truncateTo(offset))
 }
 
 // truncateTo goes in steps that each leave a log that can be recovered, on disk: 1. nothing claims any more that what goes was synced;
@@ -139,7 +139,7 @@ func (l *Log) TruncateFullyAndStartAt(offset int64) error {
 	if err := l.usable(); err != nil {
 		return err
 	}
-	return l.fail(l.restartAt(offset))
+	return l.failSync(l.restartAt(offset))
 }
 
 func (l *Log) restartAt(offset int64) error {

@@ -29,8 +29,8 @@ func (m *Machine) live(br *Broker, now time.Time) bool {
 //
 // A new incarnation gets the offset of the record as its epoch, and starts fenced. What its replicas still are depends on PreviousBrokerEpoch: if it
 // is the epoch of the registration that is replaced, the broker vouches that no replica lost a record that it had confirmed (a clean stop, or a process crash
-// under the rules for which restarts are lossy); it is treated as a fenced one, which stays eligible where the ISR became too small. Anything else, -1 included,
-// is a lossy restart: the broker leaves every ISR and ELR and can only come back by fetching from a leader (KIP-966).
+// under the rules for which restarts are lossy); it is treated as a fenced one, which stays eligible where the ISR became too small, and what it led gets another leader
+// epoch, so that no epoch is led by two lives. Anything else, -1, another directory and one that had failed included, is a lossy restart: the broker leaves every ISR and ELR and can only come back by fetching from a leader (KIP-966).
 //
 // Differs from Kafka: a new incarnation with the same data directory replaces one whose session is still live at once. The directory is locked by the process
 // that uses it, so the old process is gone, and an application that restarts within the session timeout need not wait for its end.
@@ -69,7 +69,7 @@ func (b *Batch) register(req *kmsg.BrokerRegistrationRequest) kmsg.Response {
 		return resp
 	case old.Epoch == b.offset, b.m.live(old, b.now) && old.DirectoryID != dir:
 		return deny(kerr.DuplicateBrokerRegistration)
-	case req.PreviousBrokerEpoch != old.Epoch:
+	case req.PreviousBrokerEpoch != old.Epoch || old.DirectoryOffline || old.DirectoryID != dir:
 		b.leaveISRs(br.ID, true)
 	default:
 		b.leaveISRs(br.ID, false)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/insynclog/insync/internal/controller"
+	"github.com/insynclog/insync/log"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -96,6 +97,10 @@ func (l *lifecycle) register(ctx context.Context) error {
 			r := resp.(*kmsg.BrokerRegistrationResponse)
 			switch err = kerr.ErrorForCode(r.ErrorCode); {
 			case err == nil:
+				// Once the epoch is used its crash must be told from that of another life.
+				if err := b.c.Directory.SetBrokerEpoch(r.BrokerEpoch); err != nil {
+					return err
+				}
 				l.epoch.Store(r.BrokerEpoch)
 				b.logger.Info("broker registered", "node", b.c.NodeID, "epoch", r.BrokerEpoch)
 				return nil
@@ -124,8 +129,8 @@ func (l *lifecycle) registration() *kmsg.BrokerRegistrationRequest {
 	}
 	id := c.Directory.ID()
 	req.LogDirs = [][16]byte{id}
-	req.PreviousBrokerEpoch = -1
-	if clean, epoch := c.Directory.Clean(); clean {
+	req.PreviousBrokerEpoch = -1 // lossy
+	if kind, epoch := c.Directory.Restart(); kind != log.Lossy {
 		req.PreviousBrokerEpoch = epoch
 	}
 	if l.epoch.Load() >= 0 {

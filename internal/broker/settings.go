@@ -54,7 +54,13 @@ func compression(t configs.Topic) log.Compression {
 	return c
 }
 
-// replicaSettings is what it means for a replica of a partition with so many replicas.
+// replicaSettings is what it means for a replica of a partition with so many replicas. Before a replica may confirm what is not synced the directory has to know: if that fails it may not.
 func (b *Broker) replicaSettings(t configs.Topic, replicas int) replication.Settings {
+	if t.FlushMessages > 1 {
+		if err := b.c.Directory.NoteRelaxed(); err != nil {
+			b.logger.Error("flush.messages is taken as 1", "node", b.c.NodeID, "error", err)
+			t.FlushMessages = 1
+		}
+	}
 	return replication.Settings{MinInSyncReplicas: t.MinISR(replicas), FlushMessages: t.FlushMessages, FlushInterval: t.FlushInterval, LagTime: b.c.LagTime}
 }

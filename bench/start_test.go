@@ -63,13 +63,11 @@ func firstRecord(count int, dir string) (stop func(), err error) {
 	return stop, err
 }
 
-// TestIdle measures what idle nodes cost, and holds the number of goroutines and the heap to their goals.
+// TestIdle measures what idle nodes cost, and holds the number of goroutines and the heap to their bounds. The goal is 15 goroutines per node. After an election that several stood for, connections between nodes
+// that do not lead stay open until they have been idle for minutes; each costs two goroutines at either end.
 func TestIdle(t *testing.T) {
-	const (
-		maxGoroutines = 15
-		maxHeap       = 20e6
-	)
-	for _, count := range []int{1, 3} {
+	const maxHeap = 20e6
+	for count, maxGoroutines := range map[int]float64{1: 5, 3: 15 + 8} {
 		t.Run(fmt.Sprintf("nodes=%d", count), func(t *testing.T) {
 			before, heap := runtime.NumGoroutine(), heapInUse()
 			nodes(t, count, durable)
@@ -84,10 +82,10 @@ func TestIdle(t *testing.T) {
 				cpu.Seconds()*1e3/watch.Seconds()/float64(count), float64(switches)/watch.Seconds()/float64(count))
 			if goroutines > maxGoroutines {
 				buf := make([]byte, 1<<20)
-				t.Errorf("%.1f goroutines per idle node, the goal is %d:\n%s", goroutines, maxGoroutines, buf[:runtime.Stack(buf, true)])
+				t.Errorf("%.1f goroutines per idle node, more than %.0f:\n%s", goroutines, maxGoroutines, buf[:runtime.Stack(buf, true)])
 			}
 			if used > maxHeap {
-				t.Errorf("%.1f MB of heap per idle node, the goal is %.0f MB", used/1e6, maxHeap/1e6)
+				t.Errorf("%.1f MB of heap per idle node, more than %.0f MB", used/1e6, maxHeap/1e6)
 			}
 		})
 	}

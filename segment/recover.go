@@ -201,7 +201,8 @@ func (s *Segment) LoadAborted(synced int64) (whole bool, err error) {
 }
 
 // Recover makes a segment writable after a stop that was not clean. It walks from synced, below which everything was once made
-// durable, checks every batch from there on, and cuts the file behind the last good one; the cut is durable on return. Indexes are cut and completed on the
+// durable, checks every batch from there on, and cuts the file behind the last good one; the cut is durable on return. The batches that were checked are written again, so that the
+// caller's next Sync covers them: see rewrite. Indexes are cut and completed on the
 // way; LoadAborted comes first. visit is called for every batch whose end is above synced, in order, with its header only if the batch is large; it does not keep it.
 //
 // Errors: *CorruptError, with the file left as it is, for a batch that is bad although it was synced; *StorageError; the error of visit.
@@ -221,12 +222,50 @@ func (s *Segment) Recover(synced int64, visit func(b record.Batch) error) (Recov
 	if err := s.enterBelow(sc, size, synced); err != nil {
 		return Recovered{}, err
 	}
-	reason, err := s.adoptChecked(sc, synced, visit)
+	from, reason, err := s.adoptChecked(sc, synced, visit)
 	if err != nil {
 		return Recovered{}, err
 	}
-	return s.cutTail(sc, size, reason)
+	grown, err := s.rewrite(from, size)
+	if err != nil {
+		return Recovered{}, err
+	}
+	r, err := s.cutTail(sc, grown, reason)
+	r.ZeroBytes -= grown - size
+	return r, err
 }
+
+// rewrite writes the bytes from a position to the end of the batches in the place where they are. The life before this one may have ended because a sync failed. What that
+// sync was to write is still in the page cache, where it looks sound, but the system counts it as written: no later sync would write it, and a power loss would leave a hole. So may be the size
+// of the file: it becomes larger by a byte, which is cut off afterwards as blocks written ahead are. It returns the size.
+func (s *Segment) rewrite(from, size int64) (int64, error) {
+	if from >= s.w.size {
+		return size, nil
+	}
+	f, err := s.handle()
+	if err != nil {
+		return size, err
+	}
+	buf := make([]byte, min(max(s.w.size-from, 0), rewriteBytes))
+	for pos := from; pos < s.w.size; pos += int64(len(buf)) {
+		buf = buf[:min(int64(len(buf)), s.w.size-pos)]
+		n, err := f.ReadAt(buf, pos)
+		if err := shortRead(n, len(buf), err); err != nil {
+			return size, storage("read", s.path, err)
+		}
+		if _, err := f.WriteAt(buf, pos); err != nil {
+			return size, storage("write", s.path, err)
+		}
+	}
+	if size > s.w.size {
+		return size, nil
+	}
+	_, err = f.WriteAt([]byte{0}, size)
+	return size + 1, storage("write", s.path, err)
+}
+
+// rewriteBytes is how much is written again at a time.
+const rewriteBytes = 1 << 20
 
 // enterBelow starts the scan of a recovery at the last indexed batch below synced.
 func (s *Segment) enterBelow(sc *scan, size, synced int64) error {
@@ -236,8 +275,10 @@ func (s *Segment) enterBelow(sc *scan, size, synced int64) error {
 	return s.enterLast(sc, size)
 }
 
-// adoptChecked walks as adopt does and checks every batch that is not wholly below synced. It returns why it stopped, nil at the end of the file.
-func (s *Segment) adoptChecked(sc *scan, synced int64, visit func(b record.Batch) error) (reason, err error) {
+// adoptChecked walks as adopt does and checks every batch that is not wholly below synced. It returns the position of the first that it checked, or of the end, and why it stopped, nil at
+// the end of the file.
+func (s *Segment) adoptChecked(sc *scan, synced int64, visit func(b record.Batch) error) (from int64, reason, err error) {
+	from = sc.pos
 	for {
 		pos, expect := sc.pos, sc.expect
 		h, size, err := sc.next()
@@ -248,27 +289,30 @@ func (s *Segment) adoptChecked(sc *scan, synced int64, visit func(b record.Batch
 		switch {
 		case errors.Is(err, errEnd):
 			if s.w.end < synced {
-				return nil, s.corrupt(pos, expect, errMissing)
+				return from, nil, s.corrupt(pos, expect, errMissing)
 			}
-			return nil, nil
+			return from, nil, nil
 		case err != nil && !isBadBatch(err):
-			return nil, storage("read", s.path, err)
+			return from, nil, storage("read", s.path, err)
 		case err != nil:
 			sc.pos, sc.expect = pos, expect
 			if s.w.end < synced {
-				return nil, s.corrupt(pos, expect, err)
+				return from, nil, s.corrupt(pos, expect, err)
 			}
-			return err, nil
+			return from, err, nil
 		}
 		if check && visit != nil {
 			if err := visit(h); err != nil {
-				return nil, err
+				return from, nil, err
 			}
 		}
 		if err := s.index(h, size); err != nil {
-			return nil, err
+			return from, nil, err
 		}
 		s.w.size, s.w.end = sc.pos, sc.expect
+		if !check {
+			from = sc.pos
+		}
 	}
 }
 

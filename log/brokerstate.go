@@ -156,6 +156,9 @@ func (d *Directory) Restart() (kind Restart, brokerEpoch int64) {
 	return d.home.restart, d.home.restartEpoch
 }
 
+// Lost tells whether a log that has been opened belies Restart: it is damaged, or ends below its last known high watermark.
+func (d *Directory) Lost() bool { return d.home.lost.Load() }
+
 // SetBrokerEpoch remembers the epoch of the present registration, durable on return, so that a crash under it need not be lossy. It is for before the registration is used. Errors: ErrClosed, *StorageError.
 func (d *Directory) SetBrokerEpoch(epoch int64) error {
 	return d.home.changeState(func(s *brokerState) { s.BrokerEpoch = epoch })

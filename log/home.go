@@ -39,6 +39,7 @@ type home struct {
 	restart      Restart
 	restartEpoch int64       // that of Restart
 	relaxed      atomic.Bool // noted durably
+	lost         atomic.Bool // a log is damaged, or ends below what was committed
 	state        struct {    // broker-state
 		slot                   // taken while it is written
 		now        brokerState // as on disk if written, else what a new file would say

@@ -101,6 +101,9 @@ func openLog(h *home, key partitionKey, dir string, c Config) (*Log, error) {
 		return nil, err
 	}
 	if err := l.load(f); err != nil {
+		if _, damaged := errors.AsType[*CorruptError](err); damaged {
+			h.lost.Store(true)
+		}
 		if segs := l.segments.Load(); segs != nil {
 			for _, s := range *segs {
 				s.Release()
@@ -138,6 +141,10 @@ func (l *Log) load(f found) error {
 		return err
 	}
 	end := l.active().EndOffset()
+	if end < high {
+		l.logger.Warn("log ends below its high watermark", "dir", l.dir, "end", end, "high_watermark", high)
+		l.home.lost.Store(true)
+	}
 	start = max(start, (*l.segments.Load())[0].BaseOffset())
 	if end < start {
 		// Kafka's rule: the log start was raised beyond what is left, so nothing of it counts.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/insynclog/insync/cluster"
 	"github.com/insynclog/insync/cluster/clustertest"
+	"github.com/insynclog/insync/internal/vfs"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -148,6 +149,45 @@ func TestRestartOfOnlyReplica(t *testing.T) {
 				if !tc.guess {
 					assert.Equal(t, []string{"a", "b"}, values(c, "one"))
 				}
+			})
+		})
+	}
+}
+
+// A log that is shorter than it must be shows only when it is opened, after the registration vouched for it: the node takes that back before it could lead.
+func TestRestartWithDamagedLog(t *testing.T) {
+	for _, how := range []struct {
+		name string
+		down func(*clustertest.Cluster, int32)
+	}{{"kill", (*clustertest.Cluster).Kill}, {"stop", (*clustertest.Cluster).Stop}} {
+		t.Run(how.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var g guesses
+				c := clustertest.New(t, clustertest.Config{Nodes: 3, Seed: 9, Node: func(c *cluster.Config) { c.Logger = slog.New(&g) }})
+				c.CreateTopic("t", 1, 3)
+				want := []string{"a", "b", "c"}
+				for _, v := range want {
+					c.Produce("t", []byte(v))
+				}
+				time.Sleep(20 * time.Second) // beyond a checkpoint
+				victim := c.Leader("t", 0)
+				behind := victim%3 + 1
+				last := behind%3 + 1
+				c.Kill(behind)
+				c.AwaitISR("t", 0, 2)
+				how.down(c, victim)
+				c.Kill(last)
+				const name = "data/t-0/00000000000000000000.log"
+				f, err := c.Disk(victim).Open(name, vfs.ReadWrite)
+				require.NoError(t, err)
+				require.NoError(t, f.Truncate(0))
+				require.NoError(t, f.Close())
+				// The victim would be elected as soon as the session of the last one ends.
+				startInOrder(t, c, []int32{victim, behind, last}, 15*time.Second)
+				c.AwaitISR("t", 0, 2)
+				assert.NotEqual(t, victim, c.Leader("t", 0))
+				assert.Equal(t, want, values(c, "t"))
+				assert.Zero(t, g.n.Load(), "unclean elections")
 			})
 		})
 	}

@@ -243,6 +243,12 @@ func (b *Broker) join(ctx context.Context, ctl *controller.Controller) error {
 	if err := b.applier.wait(ctx, func(applied *controller.Image) bool { return applied.Offset >= img.Offset }); err != nil {
 		return err
 	}
+	if kind, _ := b.c.Directory.Restart(); kind != log.Lossy && b.c.Directory.Lost() {
+		// The registration vouched for the replicas, and the logs show that it was wrong. It is still fenced: nothing has come of it.
+		if err := b.life.registerLossy(ctx); err != nil {
+			return err
+		}
+	}
 	b.ids.prefetch()
 	b.spawn(b.life.run)
 	return b.applier.wait(ctx, func(applied *controller.Image) bool {

@@ -46,8 +46,9 @@ type lifecycle struct {
 	fenced   bool        // as the last event said
 	alarm    *time.Timer // at servedUntil
 
-	// of run
+	// of Start and, after it, of run
 	incarnation    [16]byte
+	lossy          bool // what is registered next
 	lastCheckpoint time.Time
 	lastTick       time.Time
 	background     atomic.Bool // a checkpoint or tick is under way
@@ -116,6 +117,16 @@ func (l *lifecycle) register(ctx context.Context) error {
 	}
 }
 
+// registerLossy registers anew, as a life that lost records, before the first heartbeat of the present one.
+func (l *lifecycle) registerLossy(ctx context.Context) error {
+	l.b.logger.Warn("a log lacks records that may have been acknowledged; the broker leaves every ISR", "node", l.b.c.NodeID)
+	_, _ = rand.Read(l.incarnation[:]) // never fails
+	l.lossy = true
+	err := l.register(ctx)
+	l.lossy = false
+	return err
+}
+
 func (l *lifecycle) registration() *kmsg.BrokerRegistrationRequest {
 	c := &l.b.c
 	req := kmsg.NewPtrBrokerRegistrationRequest()
@@ -130,11 +141,12 @@ func (l *lifecycle) registration() *kmsg.BrokerRegistrationRequest {
 	id := c.Directory.ID()
 	req.LogDirs = [][16]byte{id}
 	req.PreviousBrokerEpoch = -1 // lossy
-	if kind, epoch := c.Directory.Restart(); kind != log.Lossy {
-		req.PreviousBrokerEpoch = epoch
-	}
-	if l.epoch.Load() >= 0 {
+	switch kind, epoch := c.Directory.Restart(); {
+	case l.lossy:
+	case l.epoch.Load() >= 0:
 		req.PreviousBrokerEpoch = l.epoch.Load() // registered before by this very process, which lost nothing
+	case kind != log.Lossy:
+		req.PreviousBrokerEpoch = epoch
 	}
 	return req
 }

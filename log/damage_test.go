@@ -139,11 +139,13 @@ func TestDamageBelowRecoveryPointIsReported(t *testing.T) {
 	for _, clean := range []bool{true, false} {
 		disk, f := storedDisk(t, clean)
 		rng := rand.New(rand.NewPCG(2, 2))
-		for name, size := range files(t, disk, "/data/t-0", ".log") {
+		logs := files(t, disk, "/data/t-0", ".log")
+		for _, name := range slices.Sorted(maps.Keys(logs)) {
+			size := logs[name]
 			if size == 0 {
 				continue
 			}
-			for range 40 {
+			for range 100 {
 				at, mask := rng.Int64N(size), byte(1+rng.IntN(255))
 				t.Run(fmt.Sprintf("clean=%v%s@%d^%d", clean, name, at, mask), func(t *testing.T) {
 					d := disk.Clone()

@@ -279,6 +279,7 @@ func (s *Segment) enterBelow(sc *scan, size, synced int64) error {
 // the end of the file.
 func (s *Segment) adoptChecked(sc *scan, synced int64, visit func(b record.Batch) error) (from int64, reason, err error) {
 	from = sc.pos
+	var below struct{ expect, size int64 } // the last batch that was not checked: it ends at from
 	for {
 		pos, expect := sc.pos, sc.expect
 		h, size, err := sc.next()
@@ -299,6 +300,15 @@ func (s *Segment) adoptChecked(sc *scan, synced int64, visit func(b record.Batch
 			if s.w.end < synced {
 				return from, nil, s.corrupt(pos, expect, err)
 			}
+			if pos == from && below.size > 0 {
+				// Nothing is torn if the batch in front lies about its length: what looks like a torn tail is its own end then, and was synced.
+				if _, lie := sc.check(below.size); lie != nil {
+					if !isBadBatch(lie) {
+						return from, nil, storage("read", s.path, lie)
+					}
+					return from, nil, s.corrupt(pos-below.size, below.expect, lie)
+				}
+			}
 			return from, err, nil
 		}
 		if check && visit != nil {
@@ -311,7 +321,7 @@ func (s *Segment) adoptChecked(sc *scan, synced int64, visit func(b record.Batch
 		}
 		s.w.size, s.w.end = sc.pos, sc.expect
 		if !check {
-			from = sc.pos
+			from, below.expect, below.size = sc.pos, expect, size
 		}
 	}
 }

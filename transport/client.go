@@ -302,6 +302,10 @@ func (c *Client) route(node int32, key int16) (owner, error) {
 	if c.direct != nil && node == c.direct.id {
 		return c.direct, nil
 	}
+	kind := laneOf(key)
+	if kind == laneFetch {
+		kind = c.fetchLane(node)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.mu.closed {
@@ -311,11 +315,30 @@ func (c *Client) route(node int32, key int16) (owner, error) {
 	if p == nil {
 		return nil, &UnknownNodeError{Node: node}
 	}
-	kind := laneOf(key)
 	if p.lanes[kind] == nil {
 		p.lanes[kind] = newLane(c, node, kind)
 	}
 	return p.lanes[kind], nil
+}
+
+// fetchLane returns a connection on which no fetch waits: answers leave a connection in the order of the requests, so that a fetch that waits for records would hold up those of other consumers that
+// share the client. Beyond the bound they share.
+func (c *Client) fetchLane(node int32) laneKind {
+	var lanes [laneKinds]*lane
+	c.mu.Lock()
+	if p := c.mu.peers[node]; p != nil {
+		lanes = p.lanes
+	}
+	c.mu.Unlock()
+	if l := lanes[laneFetch]; l == nil || l.vacant() {
+		return laneFetch
+	}
+	for kind := laneMoreFetches; kind < laneKinds; kind++ {
+		if l := lanes[kind]; l == nil || l.vacant() {
+			return kind
+		}
+	}
+	return laneMoreFetches + laneKind(rand.IntN(int(laneKinds-laneMoreFetches)))
 }
 
 // addr returns a node's address.

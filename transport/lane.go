@@ -20,7 +20,8 @@ const (
 	laneProduce
 	laneFetch
 	lanePrivate
-	laneKinds
+	laneMoreFetches // and those behind it: for fetches while others wait for their answers
+	laneKinds       = laneMoreFetches + 15
 )
 
 func laneOf(key int16) laneKind {
@@ -154,6 +155,13 @@ func (l *lane) hurry() {
 	l.retryAt, l.failures = time.Time{}, 0
 	l.wake.Broadcast()
 	l.mu.Unlock()
+}
+
+// vacant tells whether nothing is under way.
+func (l *lane) vacant() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.queue.empty() && l.inflight.empty()
 }
 
 // live tells whether there is a connection, and whether attempts to make one have failed.

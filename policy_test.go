@@ -116,7 +116,7 @@ func (s *source) test() bool { return strings.HasSuffix(s.path, "_test.go") }
 // helper says that the package exists for tests, by its name: clustertest, vfstest.
 func (s *source) helper() bool { return strings.HasSuffix(path.Base(s.pkg), "test") }
 
-func (s *source) library() bool {
+func (s *source) inLibrary() bool {
 	return !s.test() && s.Name.Name != "main" && !strings.HasPrefix(s.pkg, "examples/")
 }
 
@@ -362,7 +362,7 @@ func (s *source) selectors(visit func(n ast.Node, pkg, name string)) {
 }
 
 func checkBanned(s *source) (found []string) {
-	if !s.library() {
+	if !s.inLibrary() {
 		return nil
 	}
 	s.selectors(func(n ast.Node, pkg, name string) {
@@ -383,7 +383,7 @@ func checkBanned(s *source) (found []string) {
 }
 
 func checkFileCalls(s *source) (found []string) {
-	if !s.library() || s.pkg == "internal/vfs" {
+	if !s.inLibrary() || s.pkg == "internal/vfs" {
 		return nil
 	}
 	s.selectors(func(n ast.Node, pkg, name string) {
@@ -476,7 +476,7 @@ func exportedReceiver(d *ast.FuncDecl) bool {
 
 // checkWireTypes keeps the protocol's structs out of what users see. transport is the escape hatch: its requests and handlers are those structs.
 func checkWireTypes(s *source) (found []string) {
-	if !s.library() || strings.HasPrefix(s.pkg, "internal/") || strings.HasPrefix(s.pkg, "transport") {
+	if !s.inLibrary() || strings.HasPrefix(s.pkg, "internal/") || strings.HasPrefix(s.pkg, "transport") {
 		return nil
 	}
 	names := s.imported()

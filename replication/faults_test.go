@@ -238,7 +238,7 @@ func runDiskFailure(t *testing.T, victim int32, at int64) (failed, offline bool)
 		l.mu.Lock()
 		assert.Len(t, l.offline, 1)
 		l.mu.Unlock()
-		// It restarts from its synced point, as one that may have lost something (S6).
+		// It restarts from its synced point, as one that may have lost something.
 		c.fence(victim)
 		c.produce(0, "by the others")
 		n.crash(vfs.DropAll, nil)

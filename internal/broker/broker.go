@@ -37,7 +37,7 @@ type Config struct {
 	AutoCreate bool              // auto.create.topics.enable
 
 	HeartbeatInterval time.Duration // broker.heartbeat.interval.ms; 0 = 2 s
-	SessionTimeout    time.Duration // broker.session.timeout.ms; 0 = 9 s: without a controller for that long the broker stops serving (fault-model R12)
+	SessionTimeout    time.Duration // broker.session.timeout.ms; 0 = 9 s: without a controller for that long the broker stops serving
 	LagTime           time.Duration // replica.lag.time.max.ms; 0 = 30 s
 	FetchMaxWait      time.Duration // replica.fetch.wait.max.ms; 0 = 500 ms
 

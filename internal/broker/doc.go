@@ -16,7 +16,7 @@
 // Invariants:
 //   - The metadata image is published before replicas follow it: a Metadata answer never knows less than a Produce answer.
 //   - No replica leads or follows before this life of the node is registered and metadata has reached the registration: what it says earlier is about the life before.
-//   - A node that had no answer from a controller for a session timeout serves no data (R12). That is judged by the clock at each request, not by a timer.
+//   - A node that had no answer from a controller for a session timeout serves no data. That is judged by the clock at each request, not by a timer.
 //   - The batches of a connection's produce requests are appended in the order of the requests.
 //   - A follower's progress is recorded once per fetch, before the fetch waits.
 //   - An error of a lower layer becomes a code of the protocol in one place: errors.go.

@@ -35,7 +35,7 @@ const (
 type lifecycle struct {
 	b           *Broker
 	epoch       atomic.Int64  // broker epoch, -1 before registration
-	servedUntil atomic.Int64  // nanoseconds since b.began: the sending of the last heartbeat to which the controller said that the broker is not fenced, plus the session timeout (R12)
+	servedUntil atomic.Int64  // nanoseconds since b.began: the sending of the last heartbeat to which the controller said that the broker is not fenced, plus the session timeout
 	heldBack    atomic.Bool   // the last answer said that the broker is fenced, whatever metadata says here
 	kicked      chan struct{} // holds one: heartbeat now
 
@@ -262,7 +262,7 @@ func (l *lifecycle) stop() {
 	}
 }
 
-// selfFenced tells whether the broker has been without a controller for a session timeout (R12). It compares clocks instead of waiting for a timer, so that it also holds for a process that was
+// selfFenced tells whether the broker has been without a controller for a session timeout. It compares clocks instead of waiting for a timer, so that it also holds for a process that was
 // stopped for a while and goes on. A cluster of one node has nobody else who could lead.
 func (b *Broker) selfFenced(now time.Time) bool {
 	return len(b.c.Voters) > 1 && int64(now.Sub(b.began)) > b.life.servedUntil.Load() || b.ctx.Err() != nil

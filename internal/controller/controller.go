@@ -60,7 +60,7 @@ const (
 )
 
 // Start opens the metadata log, recovers the image and joins the quorum. A quorum of one elects itself before Start returns.
-// Errors: *log.CorruptError or *log.StorageError of the metadata log (the node must not run: fault-model F15), *VotersError, *ClusterIDError, *ConfigError with all config problems at once.
+// Errors: *log.CorruptError or *log.StorageError of the metadata log (the node must not run), *VotersError, *ClusterIDError, *ConfigError with all config problems at once.
 func Start(config Config) (*Controller, error) {
 	config = config.withDefaults()
 	if err := config.validate(); err != nil {

@@ -9,7 +9,7 @@
 // the file quorum-state with its vote, and checkpoints (%020d-%010d.checkpoint) from which the log's beginning can be left out. What metadata is and how
 // requests are judged is in the package machine; this package drives it.
 //
-// Invariants: an entry is on stable storage here before this node counts for it, and vote and term are before they are sent (fault-model R10, P12: always, whatever the topics
+// Invariants: an entry is on stable storage here before this node counts for it, and vote and term are before they are sent (always, whatever the topics
 // say). Requests are judged only by the raft leader, and only on an image that holds every committed entry. There is at most one entry of ours in
 // flight: requests that arrive meanwhile share the next one, so a burst costs two syncs, not one each. An answer is given after the effect is applied here.
 //

@@ -93,7 +93,7 @@ func (s ShortWrite) Unwrap() error {
 }
 
 // SetFault makes f see every operation before it happens; an error it returns makes the operation fail with it, wrapped with name and kind.
-// A failed OpWrite writes nothing (see ShortWrite), a failed OpSync leaves the page cache clean and nothing durable (fault-model S6: a
+// A failed OpWrite writes nothing (see ShortWrite), a failed OpSync leaves the page cache clean and nothing durable (a
 // later success does not cover what this one did not), any other failed operation changes nothing. f may sleep, which makes the
 // disk slow, use the disk itself (it is then called for that too), and call Crash: the operation then fails with ErrCrashed. It is called
 // without a lock, from as many goroutines as use the disk. Nil removes it. A disk that Crash returns has none.

@@ -9,11 +9,9 @@ import (
 	"net"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/insynclog/insync/cluster"
-	"github.com/insynclog/insync/cluster/clustertest"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -54,21 +52,6 @@ func TestFranzOverTCP(t *testing.T) {
 		t.Fatal("node 3 leads everything")
 	}
 	produceAndConsume(t, crash, kgo.SeedBrokers(seeds...))
-}
-
-// The same in virtual time, over the network in memory, with power loss.
-func TestFranzInABubble(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := clustertest.New(t, clustertest.Config{Nodes: 3, Seed: 1})
-		c.CreateTopic(topic, partitions, 3)
-		network := c.Network().Host("franz")
-		crash := func() { c.Crash(c.Leader(topic, 0)) }
-		began := time.Now()
-		produceAndConsume(t, crash, kgo.SeedBrokers(c.Addrs()...), kgo.Dialer(func(ctx context.Context, _, addr string) (net.Conn, error) {
-			return network.Dial(ctx, addr)
-		}))
-		t.Logf("%v of virtual time", time.Since(began))
-	})
 }
 
 func produceAndConsume(t *testing.T, crash func(), opts ...kgo.Opt) {

@@ -54,7 +54,12 @@ func (x *control) verdict() []string {
 	for _, rec := range all {
 		r.read(x.p, rec.Offset, string(rec.Value))
 	}
-	end, err := endOf(ctx, x.c.Client(), x.p)
+	client := x.c.Client()
+	end, err := endOf(ctx, client, x.p)
+	for err != nil && ctx.Err() == nil { // after a lossy restart the leader may still be moving
+		<-client.Refresh("t")
+		end, err = endOf(ctx, client, x.p)
+	}
 	require.NoError(x.t, err)
 	return x.l.verdict(map[place]int64{x.p: end})
 }

@@ -61,9 +61,9 @@ func (p *partition) seek(to Position) {
 	p.fetchAt, p.position, p.lastEpoch, p.replica = -1, -1, -1, -1
 }
 
-// place gives the partition its position.
-func (p *partition) place(offset int64, epoch int32) {
-	p.state, p.fetchAt, p.position, p.lastEpoch, p.err = fetching, offset, offset, epoch, nil
+// place gives the partition its position. Nothing was read yet, so there is no epoch to check it by.
+func (p *partition) place(offset int64) {
+	p.state, p.fetchAt, p.position, p.lastEpoch, p.err = fetching, offset, offset, -1, nil
 }
 
 // node is where the partition is fetched from; -1 unknown.

@@ -199,19 +199,18 @@ func (c *Consumer) leadLocked(p *partition, t *transport.Topic) bool {
 // settle places a partition, or checks its place after a change of leader.
 func (c *Consumer) settle(p *partition) {
 	c.mu.Lock()
-	st, gen, start, node, epoch, id := p.state, p.generation, p.start, p.leader, p.leaderEpoch, p.id
+	st, gen, start, node, epoch := p.state, p.generation, p.start, p.leader, p.leaderEpoch
 	at, lastEpoch := p.fetchAt, p.lastEpoch
 	c.mu.Unlock()
 	var err error
 	var offset int64
-	foundEpoch := int32(-1)
 	switch {
 	case st == validating:
 		offset, err = c.epochEnd(node, p.key, epoch, lastEpoch)
 	case start.kind == atOffset:
 		offset = start.value
 	default:
-		offset, foundEpoch, err = c.listOffset(node, p.key, id, epoch, start)
+		offset, err = c.listOffset(node, p.key, epoch, start)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -237,13 +236,13 @@ func (c *Consumer) settle(p *partition) {
 		p.state, p.err = fetching, nil
 		c.ensureFetcherLocked(p.node(time.Now()))
 	default:
-		p.place(offset, foundEpoch)
+		p.place(offset)
 		c.ensureFetcherLocked(p.node(time.Now()))
 	}
 }
 
 // listOffset asks a leader for the offset of a position (ListOffsets).
-func (c *Consumer) listOffset(node int32, k key, _ [16]byte, epoch int32, start Position) (offset int64, foundEpoch int32, err error) {
+func (c *Consumer) listOffset(node int32, k key, epoch int32, start Position) (int64, error) {
 	req := kmsg.NewPtrListOffsetsRequest()
 	req.ReplicaID = -1
 	if c.config.Isolation == ReadCommitted {
@@ -265,20 +264,20 @@ func (c *Consumer) listOffset(node int32, k key, _ [16]byte, epoch int32, start 
 	req.Topics = append(req.Topics, rt)
 	resp, err := c.client.Request(c.ctx, node, req)
 	if err != nil {
-		return 0, -1, err
+		return 0, err
 	}
 	r, ok := resp.(*kmsg.ListOffsetsResponse)
 	if !ok || len(r.Topics) != 1 || len(r.Topics[0].Partitions) != 1 {
-		return 0, -1, errors.New("the answer to a look-up of an offset is not about the partition")
+		return 0, errors.New("the answer to a look-up of an offset is not about the partition")
 	}
 	p := r.Topics[0].Partitions[0]
 	if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
-		return 0, -1, err
+		return 0, err
 	}
 	if start.kind == atTime && p.Offset < 0 { // no record at or after that time
-		return c.listOffset(node, k, [16]byte{}, epoch, Latest())
+		return c.listOffset(node, k, epoch, Latest())
 	}
-	return p.Offset, -1, nil
+	return p.Offset, nil
 }
 
 // epochEnd asks a leader where the epoch of the last record read ends in its log (OffsetForLeaderEpoch, KIP-320); -1 if it does not know.

@@ -171,9 +171,6 @@ func (c *Controller) endError() error {
 	return ErrClosed
 }
 
-// Keys are the API keys that Handle answers: CreateTopics, DeleteTopics, CreatePartitions, IncrementalAlterConfigs, AlterPartition, BrokerRegistration, BrokerHeartbeat, AllocateProducerIDs.
-func Keys() []int16 { return machine.Keys() }
-
 // call is one request on its way through the driver.
 type call struct {
 	req   kmsg.Request
@@ -196,7 +193,7 @@ func (l *call) answer(resp kmsg.Response, err error) {
 	close(l.done)
 }
 
-// Handle answers a controller request after its effect is committed and applied here. On a node that is not the active controller the answer carries NOT_CONTROLLER and nothing happened.
+// Handle answers a controller request (CreateTopics, DeleteTopics, CreatePartitions, IncrementalAlterConfigs, AlterPartition, BrokerRegistration, BrokerHeartbeat, AllocateProducerIDs) after its effect is committed and applied here. On a node that is not the active controller the answer carries NOT_CONTROLLER and nothing happened.
 // REQUEST_TIMED_OUT means that nothing is known: the request's own timeout ended, or this node lost its leadership before the effect was committed.
 //
 // Errors: ErrClosed, ctx's, what Err returns (the outcome is unknown then); machine.ErrUnknownRequest.

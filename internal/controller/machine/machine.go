@@ -112,15 +112,6 @@ func (b *Batch) Found() {
 	b.add(&ClusterID{ID: id})
 }
 
-// Keys are the API keys that Handle answers.
-func Keys() []int16 {
-	return []int16{
-		(&kmsg.CreateTopicsRequest{}).Key(), (&kmsg.DeleteTopicsRequest{}).Key(), (&kmsg.CreatePartitionsRequest{}).Key(),
-		(&kmsg.IncrementalAlterConfigsRequest{}).Key(), (&kmsg.AlterPartitionRequest{}).Key(), (&kmsg.BrokerRegistrationRequest{}).Key(),
-		(&kmsg.BrokerHeartbeatRequest{}).Key(), (&kmsg.AllocateProducerIDsRequest{}).Key(),
-	}
-}
-
 // ErrUnknownRequest is returned for a request that the controller does not answer.
 var ErrUnknownRequest = errors.New("not a request to the controller")
 

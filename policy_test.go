@@ -46,7 +46,13 @@ var imports = []struct {
 	{"consumer", "log/record transport"},                    // likewise
 	{"internal/controller/machine", "internal/configs log"}, // of log only what machineOnly says
 	{"internal/controller", "internal/configs internal/controller/machine internal/invariants internal/vfs log log/record transport"},
-	{"internal/broker", "internal/commit internal/configs internal/controller internal/invariants internal/vfs log log/record replication transport"},
+	{"internal/groups/partition", ""},
+	{"internal/groups/entry", "internal/groups/partition"},
+	{"internal/groups/embedded", ""},
+	{"internal/groups/assignor", "internal/groups/partition"},
+	{"internal/groups/machine", "internal/groups/assignor internal/groups/embedded internal/groups/entry internal/groups/partition"},
+	{"internal/groups", "internal/groups/embedded internal/groups/entry internal/groups/machine internal/groups/partition internal/invariants log log/record replication"},
+	{"internal/broker", "internal/commit internal/configs internal/controller internal/groups internal/groups/embedded internal/groups/machine internal/groups/partition internal/invariants internal/vfs log log/record replication transport"},
 	{"cluster", "internal/broker internal/commit internal/configs internal/controller internal/invariants internal/vfs log log/record producer consumer replication transport"},
 	{"cluster/clustertest", "cluster consumer internal/vfs log log/record producer transport"},
 }

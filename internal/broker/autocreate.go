@@ -15,10 +15,12 @@ const (
 	// autoCreateTimeout is how long one attempt to create topics may take.
 	autoCreateTimeout = 30 * time.Second
 	// maxAutoCreate bounds the topics that wait to be created; what exceeds it is asked for again by the client.
+	// Internal topics are few, and clients must not be able to keep them from coming into being.
 	maxAutoCreate = 1000
 )
 
-// autoCreator creates topics that Metadata requests name and that do not exist: those that are pending in one request, one request at a time. Its goroutine runs while there are any.
+// autoCreator creates topics that do not exist yet: those that Metadata requests name, and internal ones when they are first needed (see ensureInternal). What is pending goes out in one request, one
+// request at a time. Its goroutine runs while there is any.
 type autoCreator struct {
 	b *Broker
 
@@ -31,7 +33,7 @@ type autoCreator struct {
 // want has a topic created soon. It does not wait.
 func (a *autoCreator) want(topic string) {
 	a.mu.Lock()
-	if a.known[topic] || len(a.known) >= maxAutoCreate {
+	if a.known[topic] || len(a.known) >= maxAutoCreate && !isInternal(topic) {
 		a.mu.Unlock()
 		return
 	}
@@ -73,9 +75,7 @@ func (a *autoCreator) create(topics []string) {
 	req := kmsg.NewPtrCreateTopicsRequest()
 	req.Version, req.TimeoutMillis = createTopicsVersion, int32(autoCreateTimeout.Milliseconds())
 	for _, name := range topics {
-		t := kmsg.NewCreateTopicsRequestTopic()
-		t.Topic, t.NumPartitions, t.ReplicationFactor = name, -1, -1
-		req.Topics = append(req.Topics, t)
+		req.Topics = append(req.Topics, a.b.topicToCreate(name))
 	}
 	resp, err := a.b.forward(a.b.ctx, req, autoCreateTimeout)
 	if err != nil {

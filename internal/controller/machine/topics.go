@@ -126,7 +126,7 @@ func (b *Batch) createTopic(rt *kmsg.CreateTopicsRequestTopic, out *kmsg.CreateT
 	case rt.NumPartitions < -1 || rt.NumPartitions == 0:
 		p = refuse(kerr.InvalidPartitions, "Number of partitions was set to an invalid non-positive value.")
 	default:
-		partitions, p = b.placed(b.partitionCount(rt.NumPartitions), b.replication(rt.ReplicationFactor))
+		partitions, p = b.placed(b.partitionCount(rt.NumPartitions), b.replication(rt.Topic, rt.ReplicationFactor))
 	}
 	if p.code != 0 {
 		return p
@@ -168,12 +168,15 @@ func (b *Batch) partitionCount(asked int32) int {
 	return int(asked)
 }
 
-func (b *Batch) replication(asked int16) int {
-	switch {
-	case asked != -1:
+func (b *Batch) replication(topic string, asked int16) int {
+	if asked != -1 {
 		return int(asked)
-	case b.m.c.DefaultReplication > 0:
-		return int(b.m.c.DefaultReplication)
+	}
+	if n, ok := b.internalReplication(topic, len(b.d.img.Brokers)); ok {
+		return n
+	}
+	if n := int(b.m.c.DefaultReplication); n > 0 {
+		return n
 	}
 	return max(1, min(3, len(b.d.img.Brokers)))
 }

@@ -94,6 +94,9 @@ type Client struct {
 	idle   time.Duration
 	direct *direct // nil without Local
 	meta   *metadata
+
+	coordinators coordinators
+
 	frames framePool
 	life   context.Context // ends at Close
 	end    context.CancelFunc
@@ -268,9 +271,10 @@ func (c *Client) Send(ctx context.Context, node int32, req kmsg.Request, done fu
 		return
 	}
 	key := req.Key()
-	o, err := c.route(node, key)
+	err := ctx.Err()
+	var o owner
 	if err == nil {
-		err = ctx.Err()
+		o, err = c.route(node, key)
 	}
 	if err != nil {
 		done(Response{}, err)
@@ -297,15 +301,23 @@ func (c *Client) sendAny(ctx context.Context, nodes []int32, req kmsg.Request, d
 	})
 }
 
-// route returns what carries requests for a key to a node.
+// route returns what carries requests for a key to a node. What it returns must be started: a connection for a join is reserved by it.
 func (c *Client) route(node int32, key int16) (owner, error) {
 	if c.direct != nil && node == c.direct.id {
 		return c.direct, nil
 	}
 	kind := laneOf(key)
-	if kind == laneFetch {
+	switch kind {
+	case laneFetch:
 		kind = c.fetchLane(node)
+	case laneJoin:
+		return c.joinLane(node)
 	}
+	return c.lane(node, kind)
+}
+
+// lane returns one of the connections to a node.
+func (c *Client) lane(node int32, kind laneKind) (*lane, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.mu.closed {
@@ -321,6 +333,18 @@ func (c *Client) route(node int32, key int16) (owner, error) {
 	return p.lanes[kind], nil
 }
 
+// joinLane reserves a connection on which nothing is under way: a node keeps the answer to a JoinGroup back until all other members have joined, so that two members that share a connection would wait
+// for each other. Beyond the bound they do, until the rebalance times out.
+func (c *Client) joinLane(node int32) (*lane, error) {
+	for kind := laneJoin; kind < laneJoin+joinLanes; kind++ {
+		l, err := c.lane(node, kind)
+		if err != nil || l.reserve() {
+			return l, err
+		}
+	}
+	return c.lane(node, laneJoin+laneKind(rand.IntN(joinLanes)))
+}
+
 // fetchLane returns a connection on which no fetch waits: answers leave a connection in the order of the requests, so that a fetch that waits for records would hold up those of other consumers that
 // share the client. Beyond the bound they share.
 func (c *Client) fetchLane(node int32) laneKind {
@@ -333,12 +357,12 @@ func (c *Client) fetchLane(node int32) laneKind {
 	if l := lanes[laneFetch]; l == nil || l.vacant() {
 		return laneFetch
 	}
-	for kind := laneMoreFetches; kind < laneKinds; kind++ {
+	for kind := laneMoreFetches; kind < laneMoreFetches+moreFetchLanes; kind++ {
 		if l := lanes[kind]; l == nil || l.vacant() {
 			return kind
 		}
 	}
-	return laneMoreFetches + laneKind(rand.IntN(int(laneKinds-laneMoreFetches)))
+	return laneMoreFetches + laneKind(rand.IntN(moreFetchLanes))
 }
 
 // addr returns a node's address.

@@ -20,8 +20,14 @@ const (
 	laneProduce
 	laneFetch
 	lanePrivate
-	laneMoreFetches // and those behind it: for fetches while others wait for their answers
-	laneKinds       = laneMoreFetches + 15
+	laneMoreFetches                                    // and those behind it: for fetches while others wait for their answers
+	laneJoin        = laneMoreFetches + moreFetchLanes // and those behind it: one for each JoinGroup and SyncGroup under way
+	laneKinds       = laneJoin + joinLanes
+)
+
+const (
+	moreFetchLanes = 15
+	joinLanes      = 16
 )
 
 func laneOf(key int16) laneKind {
@@ -30,6 +36,8 @@ func laneOf(key int16) laneKind {
 		return laneProduce
 	case key == keyFetch:
 		return laneFetch
+	case key == keyJoinGroup || key == keySyncGroup:
+		return laneJoin
 	case key >= keyPrivate:
 		return lanePrivate
 	default:
@@ -63,6 +71,7 @@ type lane struct {
 	running  bool      // run exists
 	writing  bool      // write exists
 	closed   bool
+	reserved bool      // for the call that is about to start
 	conn     *laneConn // what write writes to; nil while there is none
 	nc       net.Conn  // the connection, once negotiated
 	err      error     // why nc ended or must end
@@ -88,6 +97,7 @@ var (
 // start queues a call.
 func (l *lane) start(cl *call) {
 	l.mu.Lock()
+	l.reserved = false
 	err := cl.cancelled
 	switch {
 	case err != nil:
@@ -162,6 +172,17 @@ func (l *lane) vacant() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.queue.empty() && l.inflight.empty()
+}
+
+// reserve takes the lane for one call, if nothing is under way and nobody else has taken it.
+func (l *lane) reserve() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.reserved || !l.queue.empty() || !l.inflight.empty() {
+		return false
+	}
+	l.reserved = true
+	return true
 }
 
 // live tells whether there is a connection, and whether attempts to make one have failed.

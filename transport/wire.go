@@ -12,6 +12,8 @@ import (
 const (
 	keyProduce     int16 = 0
 	keyFetch       int16 = 1
+	keyJoinGroup   int16 = 11
+	keySyncGroup   int16 = 14
 	keyApiVersions int16 = 18
 	// keyPrivate is the first key that Kafka does not use: nodes talk to each other with it.
 	keyPrivate int16 = 32000

@@ -152,6 +152,7 @@ func (b *Batch) heartbeat(req *kmsg.BrokerHeartbeatRequest) kmsg.Response {
 		b.unfence(br)
 	}
 	resp.IsFenced = b.d.img.Brokers[br.ID].Fenced
+	b.raiseInternal()
 	return resp
 }
 

@@ -1,16 +1,24 @@
 package machine
 
 import (
+	"cmp"
+	"slices"
 	"strconv"
 	"strings"
+)
+
+// The brokers' own topics that the controller looks after.
+const (
+	offsetsTopic      = "__consumer_offsets"
+	transactionsTopic = "__transaction_state"
 )
 
 // replicationKey is the broker config with an internal topic's replication factor; ok is false for topics of users. A topic of these names is internal whoever created it, as in Kafka.
 func replicationKey(topic string) (key string, ok bool) {
 	switch topic {
-	case "__consumer_offsets":
+	case offsetsTopic:
 		return "offsets.topic.replication.factor", true
-	case "__transaction_state":
+	case transactionsTopic:
 		return "transaction.state.log.replication.factor", true
 	}
 	return "", false
@@ -29,4 +37,104 @@ func (b *Batch) internalReplication(topic string, brokers int) (n int, ok bool) 
 		n, _ = strconv.Atoi(strings.TrimSpace(v)) // checked when the node started
 	}
 	return max(1, min(n, brokers)), true
+}
+
+// maxRaised is how many partitions get another replica in one round: their logs have to be made, and their records copied.
+const maxRaised = 50
+
+// raiseInternal gives partitions of internal topics another replica while there are fewer than there should be with the brokers that are active now: a cluster that began with one node becomes as durable
+// as one that began with three. It is asked for with every heartbeat: that is when brokers come, and when they tell how far they are.
+//
+// One replica at a time, and only where the ISR holds all that are there. min.insync.replicas, as long as nobody set it, follows the number of replicas (1, 1, 2, 2, 3, …): so it never
+// comes to be above the ISR, and no append is refused, because a newcomer has not caught up yet. The leader has to have applied the ISR, too, or it would learn the new minimum while it
+// still counts with an older ISR. Where min.insync.replicas was set to more than there are replicas, appends are refused until the newcomer is in sync: whoever set it wants no fewer copies.
+//
+// Nothing of this is remembered: another controller finds in the image where each partition stands. A newcomer that dies before it has caught up stays in the list of replicas,
+// and the partition does not go on growing until it is back; it stays as available as it was, since a replica outside of the ISR counts for nothing but the minimum.
+//
+// Nothing is ever taken away: that is what reassignment is for.
+func (b *Batch) raiseInternal() {
+	active := 0
+	for _, br := range b.d.img.Brokers {
+		if br.Active() {
+			active++
+		}
+	}
+	raised := 0
+	for _, name := range []string{offsetsTopic, transactionsTopic} {
+		t := b.d.img.Topics[name]
+		if t == nil {
+			continue
+		}
+		want, _ := b.internalReplication(name, active)
+		var counts map[int32]int // replicas of the topic by broker
+		for n, p := range t.Partitions {
+			if raised == maxRaised {
+				return
+			}
+			if len(p.Replicas) >= want || len(p.ISR) < len(p.Replicas) || !b.leaderKnowsISR(p) {
+				continue
+			}
+			if counts == nil {
+				counts = replicaCounts(t)
+			}
+			id, ok := b.anotherReplica(p, counts)
+			if !ok {
+				continue
+			}
+			counts[id]++
+			raised++
+			b.add(&PartitionChange{TopicID: t.ID, Number: int32(n), Has: HasReplicas, Replicas: append(slices.Clone(p.Replicas), id)})
+		}
+	}
+}
+
+// leaderKnowsISR tells whether the leader has applied the last change of an in-sync set of an internal topic; of any partition of them, which costs a heartbeat or two and spares a table.
+func (b *Batch) leaderKnowsISR(p *Partition) bool {
+	s := b.m.sessions[p.Leader]
+	return s != nil && s.metadataOffset >= b.m.internalISR
+}
+
+// noteISR notes the last entry that changes an in-sync set of an internal topic.
+func (b *Batch) noteISR(r Record) {
+	if c, ok := r.(*PartitionChange); ok && c.Has&HasISR != 0 {
+		if _, ok := replicationKey(b.d.img.TopicIDs[c.TopicID].Name); ok {
+			b.m.internalISR = b.offset
+		}
+	}
+}
+
+func replicaCounts(t *Topic) map[int32]int {
+	counts := map[int32]int{}
+	for _, p := range t.Partitions {
+		for _, id := range p.Replicas {
+			counts[id]++
+		}
+	}
+	return counts
+}
+
+// anotherReplica is the active broker without this partition that suits it best: one in a rack that has no replica yet, then the one with the fewest replicas of the topic.
+func (b *Batch) anotherReplica(p *Partition, counts map[int32]int) (best int32, found bool) {
+	racks := map[string]bool{}
+	for _, id := range p.Replicas {
+		if br := b.d.img.Brokers[id]; br != nil {
+			racks[br.Rack] = true
+		}
+	}
+	taken := func(id int32) int {
+		if racks[b.d.img.Brokers[id].Rack] {
+			return 1
+		}
+		return 0
+	}
+	for _, id := range b.d.img.BrokerIDs() {
+		if !b.active(id) || slices.Contains(p.Replicas, id) {
+			continue
+		}
+		if !found || cmp.Or(cmp.Compare(taken(id), taken(best)), cmp.Compare(counts[id], counts[best])) < 0 {
+			best, found = id, true
+		}
+	}
+	return best, found
 }

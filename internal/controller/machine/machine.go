@@ -28,11 +28,12 @@ type Machine struct {
 	c           Config
 	sessions    map[int32]*session
 	nextBalance time.Time
+	internalISR int64 // offset of the last entry that changed an in-sync set of an internal topic, or when this controller began: see raiseInternal
 }
 
 // New returns the machine of a controller that has just become active: every broker that is not fenced gets a fresh session.
 func New(c Config, img *Image, now time.Time) *Machine {
-	m := &Machine{c: c, sessions: map[int32]*session{}, nextBalance: now.Add(c.PreferredInterval)}
+	m := &Machine{c: c, sessions: map[int32]*session{}, nextBalance: now.Add(c.PreferredInterval), internalISR: img.Offset}
 	for id, b := range img.Brokers {
 		if !b.Fenced {
 			m.sessions[id] = &session{epoch: b.Epoch, contact: now, metadataOffset: -1, shutdownOffset: -1}
@@ -72,6 +73,7 @@ func (b *Batch) add(r Record) {
 		return
 	}
 	b.records = append(b.records, r)
+	b.noteISR(r)
 }
 
 // trial is a batch on top of b whose records go nowhere: for requests that only ask if they would do.

@@ -49,13 +49,17 @@ func newCluster(t *testing.T, rng *rand.Rand, factors ...int16) *cluster {
 		c.beat(id+1, false)
 	}
 	for i, rf := range factors {
-		req := kmsg.NewPtrCreateTopicsRequest()
-		rt := kmsg.NewCreateTopicsRequestTopic()
-		rt.Topic, rt.NumPartitions, rt.ReplicationFactor = fmt.Sprintf("t%d", i), 2, rf
-		req.Topics = append(req.Topics, rt)
-		c.handle(req)
+		c.create(fmt.Sprintf("t%d", i), rf)
 	}
 	return c
+}
+
+func (c *cluster) create(name string, rf int16) {
+	req := kmsg.NewPtrCreateTopicsRequest()
+	rt := kmsg.NewCreateTopicsRequestTopic()
+	rt.Topic, rt.NumPartitions, rt.ReplicationFactor = name, 2, rf
+	req.Topics = append(req.Topics, rt)
+	require.Zero(c.t, c.handle(req).(*kmsg.CreateTopicsResponse).Topics[0].ErrorCode)
 }
 
 func (c *cluster) handle(req kmsg.Request) kmsg.Response {
@@ -281,4 +285,31 @@ func TestNoCommittedRecordIsLost(t *testing.T) {
 			require.True(t, factors[0] < 3 || losses > 80, "the model loses replicas: %d", losses)
 		})
 	}
+}
+
+// Internal topics that grow lose nothing either, whatever happens to the brokers and to the controller meanwhile, and in the end they have grown.
+func TestInternalTopicsGrowWithoutLoss(t *testing.T) {
+	grown, losses := 0, 0
+	for seed := range uint64(60) {
+		c := newCluster(t, rand.New(rand.NewPCG(seed, 2)))
+		c.create(offsetsTopic, 1)
+		c.create(transactionsTopic, 2)
+		for range 400 {
+			c.step()
+			if c.rng.IntN(20) == 0 {
+				c.m = New(c.m.c, c.img, c.now) // another controller takes over
+			}
+		}
+		losses += c.losses
+		for _, topic := range c.img.Topics {
+			for _, p := range topic.Partitions {
+				require.LessOrEqual(t, len(p.Replicas), 3)
+				if len(p.Replicas) == 3 {
+					grown++
+				}
+			}
+		}
+	}
+	require.Greater(t, grown, 200, "of 240 partitions")
+	require.Greater(t, losses, 40, "the model loses replicas")
 }

@@ -12,9 +12,11 @@
 // The types on the left are older than KIP-848, those on the right came with it. Type 4 is read and ignored: it held what a hash says now. Types 9 to 15 and from 17 on belong to share and streams groups, which
 // insync does not have; they are kept as they are and mean nothing here.
 //
+// Written are the versions that every broker since Kafka 2.3 reads, and for offsets with a topic id version 4; read are all that there are. Fields that later versions tag on are skipped.
+//
 // Invariants: what is appended is read back equal; reading takes time and memory in proportion to the input, whatever the input is.
 //
 // The package knows bytes, not groups: what the entries mean is package machine's.
 //
-// Sources: Kafka's group-coordinator message definitions; KIP-211, KIP-320, KIP-345, KIP-848.
+// Sources: Kafka's group-coordinator message definitions; KIP-211, KIP-320, KIP-345, KIP-482, KIP-848, KIP-915.
 package entry

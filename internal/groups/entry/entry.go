@@ -22,7 +22,7 @@ type Offset struct {
 	LeaderEpoch int32 // -1 unknown
 	Metadata    string
 	CommittedAt int64             // milliseconds
-	ExpiresAt   int64             // milliseconds, of a version that old clients asked for; -1 none
+	ExpiresAt   int64             // milliseconds, of a version that old clients asked for; -1 none. If set, LeaderEpoch and TopicID are not kept
 	TopicID     partition.TopicID // zero if unknown
 }
 
@@ -44,7 +44,7 @@ type ClassicMember struct {
 	InstanceID             string // "" for a dynamic member
 	ClientID               string
 	ClientHost             string
-	RebalanceTimeoutMillis int32
+	RebalanceTimeoutMillis int32 // -1 in the oldest entries: the session timeout stands for it
 	SessionTimeoutMillis   int32
 	Subscription           []byte
 	Assignment             []byte

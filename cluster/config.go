@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strconv"
 	"time"
 
@@ -51,6 +52,9 @@ type Config struct {
 
 	// Topic holds the defaults of topics that do not set a value of their own.
 	Topic TopicDefaults
+
+	// Groups holds the settings of consumer groups.
+	Groups GroupSettings
 
 	// HeartbeatInterval is how often the node tells the controller that it lives (Kafka: broker.heartbeat.interval.ms). 0 means 2 s.
 	HeartbeatInterval time.Duration
@@ -138,6 +142,7 @@ func (c *Config) static() map[string]string {
 	}
 	set("log.retention.bytes", t.RetentionBytes)
 	set("message.max.bytes", int64(t.MaxMessageBytes))
+	c.Groups.static(set, m)
 	return m
 }
 
@@ -195,7 +200,7 @@ func (c *Config) validate() error {
 	if c.SessionTimeout <= c.HeartbeatInterval {
 		bad("SessionTimeout %v is not above HeartbeatInterval %v", c.SessionTimeout, c.HeartbeatInterval)
 	}
-	return errors.Join(append(errs, c.Topic.validate()...)...)
+	return errors.Join(slices.Concat(errs, c.Topic.validate(), c.Groups.validate())...)
 }
 
 func (c *Config) validateVoters() (errs []error) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -37,16 +38,16 @@ func membersOf(subscriptions ...[]int) []Member {
 
 // show writes an assignment as "0:0 0:1 | 1:0", by the indexes of topics.
 func show(sets []partition.Set) string {
-	out := ""
+	var out strings.Builder
 	for i, s := range sets {
 		if i > 0 {
-			out += " |"
+			out.WriteString(" |")
 		}
 		for p := range s.All {
-			out += fmt.Sprintf(" %d:%d", int(p.Topic[0])<<8|int(p.Topic[1]), p.Number)
+			fmt.Fprintf(&out, " %d:%d", int(p.Topic[0])<<8|int(p.Topic[1]), p.Number)
 		}
 	}
-	return out
+	return out.String()
 }
 
 // random makes a group; alike if all are to subscribe to the same topics. What the members had is arbitrary.

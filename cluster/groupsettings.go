@@ -43,8 +43,10 @@ func (g *GroupSettings) validate() (errs []error) {
 		v    time.Duration
 		min  time.Duration
 	}{
-		{"MinSessionTimeout", g.MinSessionTimeout, time.Millisecond}, {"SessionTimeout", g.SessionTimeout, time.Millisecond},
-		{"HeartbeatInterval", g.HeartbeatInterval, time.Millisecond}, {"OffsetsRetention", g.OffsetsRetention, time.Minute},
+		{"MinSessionTimeout", g.MinSessionTimeout, time.Millisecond},
+		{"SessionTimeout", g.SessionTimeout, time.Millisecond},
+		{"HeartbeatInterval", g.HeartbeatInterval, time.Millisecond},
+		{"OffsetsRetention", g.OffsetsRetention, time.Minute},
 	} {
 		if d.v != 0 && d.v < d.min {
 			errs = append(errs, fmt.Errorf("cluster config: Groups.%s %v is below %v", d.name, d.v, d.min))

@@ -1,0 +1,47 @@
+package machine
+
+import (
+	"time"
+
+	"github.com/insynclog/insync/internal/groups/partition"
+)
+
+// Config holds what Kafka's broker configs say of groups. All fields must be set.
+type Config struct {
+	InitialRebalanceDelay time.Duration // group.initial.rebalance.delay.ms
+	MinSessionTimeout     time.Duration // group.min.session.timeout.ms
+	MaxSessionTimeout     time.Duration // group.max.session.timeout.ms
+	MaxSize               int           // group.max.size: members of a classic group
+
+	ConsumerSessionTimeout    time.Duration // group.consumer.session.timeout.ms
+	ConsumerHeartbeatInterval time.Duration // group.consumer.heartbeat.interval.ms
+	ConsumerMaxSize           int           // group.consumer.max.size
+	Assignors                 []string      // group.consumer.assignors: the first one is the default
+
+	OffsetsRetention       time.Duration // offsets.retention.minutes
+	OffsetMetadataMaxBytes int           // offset.metadata.max.bytes, in characters as in Kafka
+
+	// NewID makes a random id for a member: a uuid.
+	NewID func() string
+}
+
+// Topic is what the coordinator has to know of a topic.
+type Topic struct {
+	Name       string
+	ID         partition.TopicID
+	Partitions int32
+}
+
+// Metadata is the cluster's topics at one point. It is immutable.
+type Metadata interface {
+	// Topic finds a topic by its name.
+	Topic(name string) (Topic, bool)
+	// TopicByID finds a topic by its id.
+	TopicByID(id partition.TopicID) (Topic, bool)
+}
+
+// noTopics is the metadata before there is any.
+type noTopics struct{}
+
+func (noTopics) Topic(string) (Topic, bool)                { return Topic{}, false }
+func (noTopics) TopicByID(partition.TopicID) (Topic, bool) { return Topic{}, false }

@@ -1,6 +1,8 @@
 package consumer
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -21,7 +23,50 @@ type Config struct {
 	Topics []string
 	// Partitions are read in addition: partition numbers by topic.
 	Partitions map[string][]int32
-	// Start says where every partition begins. The zero value is Earliest; Kafka's clients begin at the latest offset and skip what is there.
+	// TopicsRegex names topics by a regular expression (RE2) that the coordinator resolves, also those made later; in addition to Topics. It needs a group and KIP-848: a cluster without it is a
+	// *GroupError that matches errors.ErrUnsupported.
+	TopicsRegex string
+
+	// Group is the consumer group (group.id) that shares the partitions of Topics out among its members. "" means none: this consumer reads all of them.
+	Group string
+	// InstanceID makes the member a static one (group.instance.id, KIP-345): a restart within the session timeout gets the same partitions, without a rebalance. Each instance needs an id of its own.
+	// "" means a dynamic member.
+	InstanceID string
+	// Protocol chooses between KIP-848 and the classic protocol; the zero value takes the former where the coordinator has it.
+	Protocol Protocol
+	// Assignor is the server-side assignor (group.remote.assignor); "" means the cluster's default. The classic protocol always uses cooperative-sticky.
+	Assignor string
+	// SessionTimeout is how long the coordinator waits for a heartbeat before it gives the partitions to others (session.timeout.ms); 0 means 45 s. In the classic protocol the member says it; with
+	// KIP-848 the broker does (group.consumer.session.timeout.ms), and what is set here must not be longer than that: when no heartbeat was answered for this time, nothing more is handed out.
+	SessionTimeout time.Duration
+	// RebalanceTimeout is how long the application may take to finish what it has of a partition that is asked back (max.poll.interval.ms, in this role only); 0 means 5 min. After nine tenths of it the
+	// partition is given up regardless.
+	RebalanceTimeout time.Duration
+	// MaxProcessing is how long the application may hold one record (of Batches: one batch). A member that is stuck for longer leaves the group, so that others get its partitions, and joins again when
+	// the application asks for the next one. 0 means for ever: heartbeats do not depend on processing.
+	MaxProcessing time.Duration
+
+	// Commit says when offsets are committed; the zero value is AtLeastOnce.
+	Commit CommitMode
+	// CommitInterval is how often marks are committed in the background (auto.commit.interval.ms, but of what was marked); 0 means 5 s.
+	CommitInterval time.Duration
+	// LoadOffsets tells, with Commit External, where newly assigned partitions begin: their next offsets, from the application's store. Partitions that it leaves out begin at Start. It should claim the
+	// partitions for the fence in the same store, so that a former owner's transactions fail from then on; a claim that finds a higher generation returns an error that matches ErrFenced. After an error
+	// it is called again, with back-off, for as long as the partitions are this member's; nothing of them is handed out before.
+	LoadOffsets func(ctx context.Context, f Fence, partitions []TopicPartition) (map[TopicPartition]int64, error)
+
+	// OnAssigned, OnRevoked and OnLost tell what the group gives and takes. They are called, as is LoadOffsets, in the order of events, one at a time, from one goroutine and without locks; heartbeats go
+	// on meanwhile. They must not call Close, and should return soon: rebalances wait for them. Their context ends with Close.
+	//
+	// OnAssigned is called before anything of the partitions is handed out; Seek and Pause have an effect from the first record on.
+	OnAssigned func(ctx context.Context, partitions []TopicPartition)
+	// OnRevoked is called when partitions are given up in good order: the application is done with them, marks still count, and are committed when it returns.
+	OnRevoked func(ctx context.Context, partitions []TopicPartition)
+	// OnLost is called when partitions were taken away: others may have them already. Marks do not count any more.
+	OnLost func(ctx context.Context, partitions []TopicPartition)
+
+	// Start says where every partition begins for which the group has no offset. With Latest, partitions that are newer than this member's first assignment begin at Earliest: what was written before the
+	// group noticed them would be skipped. Without a group it says where every partition begins. The zero value is Earliest; Kafka's clients begin at the latest offset and skip what is there.
 	Start Position
 	// OutOfRange says what happens when a position is not in the log (Kafka: auto.offset.reset). The zero value ends the iteration with *OffsetOutOfRangeError.
 	OutOfRange OutOfRange
@@ -116,6 +161,9 @@ func (c Config) withDefaults() Config {
 	if c.RetryBackoff == 0 {
 		c.RetryBackoff = 100 * time.Millisecond
 	}
+	c.SessionTimeout = cmp.Or(c.SessionTimeout, 45*time.Second)
+	c.RebalanceTimeout = cmp.Or(c.RebalanceTimeout, 5*time.Minute)
+	c.CommitInterval = cmp.Or(c.CommitInterval, 5*time.Second)
 	return c
 }
 
@@ -129,9 +177,10 @@ func (c *Config) validate() error {
 	if c.Client != nil && (len(c.Bootstrap) > 0 || c.Network != nil || c.ClientID != "") {
 		bad("Bootstrap, Network and ClientID belong to a client of the consumer's own, but Client is set")
 	}
-	if len(c.Topics) == 0 && len(c.Partitions) == 0 {
+	if len(c.Topics) == 0 && len(c.Partitions) == 0 && c.TopicsRegex == "" {
 		bad("neither Topics nor Partitions is set")
 	}
+	c.validateGroup(bad)
 	for _, t := range c.Topics {
 		if t == "" {
 			bad("a topic has no name")
@@ -168,4 +217,47 @@ func (c *Config) validate() error {
 		bad("MaxWait %v or RetryBackoff %v is negative", c.MaxWait, c.RetryBackoff)
 	}
 	return errors.Join(errs...)
+}
+
+func (c *Config) validateGroup(bad func(format string, args ...any)) {
+	if c.Group == "" {
+		for _, f := range []struct {
+			name string
+			set  bool
+		}{
+			{"TopicsRegex", c.TopicsRegex != ""},
+			{"InstanceID", c.InstanceID != ""},
+			{"Protocol", c.Protocol != 0},
+			{"Assignor", c.Assignor != ""},
+			{"Commit", c.Commit != 0},
+			{"MaxProcessing", c.MaxProcessing != 0},
+			{"LoadOffsets", c.LoadOffsets != nil},
+			{"OnAssigned", c.OnAssigned != nil},
+			{"OnRevoked", c.OnRevoked != nil},
+			{"OnLost", c.OnLost != nil},
+		} {
+			if f.set {
+				bad("%s needs a Group", f.name)
+			}
+		}
+		return
+	}
+	if len(c.Partitions) > 0 {
+		bad("Partitions are for consumers without a Group")
+	}
+	if c.Protocol < ProtocolAuto || c.Protocol > ProtocolConsumer {
+		bad("Protocol %d is unknown", c.Protocol)
+	}
+	if c.Commit < AtLeastOnce || c.Commit > External {
+		bad("Commit %d is unknown", c.Commit)
+	}
+	if (c.Commit == External) != (c.LoadOffsets != nil) {
+		bad("Commit External and LoadOffsets need each other")
+	}
+	if c.Protocol == ProtocolClassic && c.TopicsRegex != "" {
+		bad("TopicsRegex needs KIP-848, but Protocol is classic")
+	}
+	if c.SessionTimeout < time.Second || c.RebalanceTimeout < time.Second || c.CommitInterval < 0 || c.MaxProcessing < 0 {
+		bad("SessionTimeout %v and RebalanceTimeout %v must be a second or more, CommitInterval %v and MaxProcessing %v not negative", c.SessionTimeout, c.RebalanceTimeout, c.CommitInterval, c.MaxProcessing)
+	}
 }

@@ -6,20 +6,26 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/insynclog/insync/transport"
 )
 
-// Consumer reads assigned partitions.
+// Consumer reads partitions: those that Config names, or those that its group gives it.
 //
-// Its goroutines: the resolver and one fetcher per node, started by the first iteration or by need, ended and awaited by Close.
+// Its goroutines: the resolver and one fetcher per node; with a group the member loop, the reconciler, the committer, and one for each request of the membership. They are started by the first iteration
+// or by need, ended and awaited by Close.
 type Consumer struct {
 	config    Config
 	client    *transport.Client
 	ownClient bool
+	group     *group // nil without Config.Group
+	born      time.Time
 
-	ctx    context.Context // ends with Close
+	ctx    context.Context // ends with Close, when the member has left
 	cancel context.CancelFunc
+	stop   chan struct{} // closed when Close begins: iterations end
+	shut   chan struct{} // closed when Close is done
 	wg     sync.WaitGroup
 
 	resolve chan struct{} // capacity 1: a partition needs the resolver
@@ -34,7 +40,7 @@ type Consumer struct {
 		fetchers   map[int32]*fetcher
 		queue      []*chunk
 		buffered   int   // bytes in queue and with the application
-		lost       error // the client is closed: nothing will come any more
+		ended      error // nothing will come any more: the client is closed, or the group has no place for this consumer
 	}
 }
 
@@ -44,7 +50,10 @@ func New(c Config) (*Consumer, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
-	co := &Consumer{config: c, client: c.Client, resolve: make(chan struct{}, 1), ready: make(chan struct{}, 1)}
+	co := &Consumer{config: c, client: c.Client, resolve: make(chan struct{}, 1), ready: make(chan struct{}, 1), stop: make(chan struct{}), shut: make(chan struct{}), born: time.Now()}
+	if c.Group != "" {
+		co.group = newGroup()
+	}
 	if co.client == nil {
 		var err error
 		if co.client, err = transport.NewClient(transport.ClientConfig{Bootstrap: c.Bootstrap, Network: c.Network, ClientID: c.ClientID, Logger: c.Logger}); err != nil {
@@ -74,6 +83,9 @@ func (c *Consumer) start() error {
 	if !c.mu.started {
 		c.mu.started = true
 		c.wg.Go(c.resolveLoop)
+		if c.group != nil {
+			c.startGroupLocked()
+		}
 	}
 	return nil
 }
@@ -86,17 +98,45 @@ func signal(ch chan struct{}) {
 	}
 }
 
+// closePatience bounds how long Close tries to commit and to leave the group when the coordinator does not answer.
+const closePatience = 5 * time.Second
+
 // Close stops fetching and waits for all goroutines. An iteration under way ends. It is idempotent.
-func (c *Consumer) Close() error {
+//
+// A member of a group first gives its partitions up: OnRevoked is called, marks are committed (CommitMode AtLeastOnce), and the coordinator is told, so that others go on at once. A static member
+// (Config.InstanceID) only says that it will be back, or nothing in the classic protocol: its partitions wait for it for the session timeout. A coordinator that does not answer is given 5 s. Close does
+// not wait for the application to finish the record in its hands, and must not be called from one of Config's functions.
+func (c *Consumer) Close() error { return c.shutDown(true) }
+
+// Kill is Close as the end of the process would be, for tests and demonstrations: nothing is committed, no function is called, and the group hears of it when the session times out.
+func (c *Consumer) Kill() error { return c.shutDown(false) }
+
+func (c *Consumer) shutDown(leave bool) error {
+	g := c.group
 	c.mu.Lock()
 	first := !c.mu.closed
 	c.mu.closed = true
+	member := g != nil && c.mu.started
+	if first && leave && member {
+		g.closing = true
+	}
+	for _, p := range c.mu.partitions {
+		p.stopped.Store(true)
+	}
 	c.mu.Unlock()
-	c.cancel()
-	c.wg.Wait()
 	if !first {
+		if !leave {
+			c.cancel()
+		}
+		<-c.shut
 		return nil
 	}
+	close(c.stop)
+	if leave && member {
+		c.leaveGroup()
+	}
+	c.cancel()
+	c.wg.Wait()
 	c.mu.Lock()
 	queue := c.mu.queue
 	c.mu.queue = nil
@@ -104,10 +144,26 @@ func (c *Consumer) Close() error {
 	for _, ch := range queue {
 		ch.release()
 	}
+	defer close(c.shut)
 	if c.ownClient {
 		return c.client.Close()
 	}
 	return nil
+}
+
+// leaveGroup waits until everything is given up and the member has left, or the coordinator's time is over.
+func (c *Consumer) leaveGroup() {
+	g := c.group
+	signal(g.work)
+	signal(g.released)
+	signal(g.wake)
+	t := time.NewTimer(closePatience)
+	defer t.Stop()
+	select {
+	case <-g.left:
+	case <-c.ctx.Done(): // killed
+	case <-t.C:
+	}
 }
 
 // Pause stops fetching partitions of a topic (all that are assigned if none is named) and keeps back what is buffered of them, until Resume.
@@ -180,6 +236,7 @@ type PartitionStatus struct {
 	Topic         string
 	Partition     int32
 	Position      int64 // next offset to be handed out; -1 not yet known
+	Committed     int64 // offset that the group has committed; -1 none, not yet known, or no group
 	HighWatermark int64 // as of the last answer; -1 unknown
 	Lag           int64 // offsets from Position to the end of what this consumer may see; -1 unknown
 	Paused        bool
@@ -193,7 +250,7 @@ func (c *Consumer) Status() []PartitionStatus {
 	defer c.mu.Unlock()
 	list := make([]PartitionStatus, 0, len(c.mu.partitions))
 	for _, p := range c.mu.partitions {
-		s := PartitionStatus{Topic: p.topic, Partition: p.number, Position: p.position, HighWatermark: p.highWatermark, Lag: -1, Paused: p.paused, Node: p.leader, Err: p.err}
+		s := PartitionStatus{Topic: p.topic, Partition: p.number, Position: p.position, Committed: p.committed, HighWatermark: p.highWatermark, Lag: -1, Paused: p.paused, Node: p.leader, Err: p.err}
 		if p.replica >= 0 {
 			s.Node = p.replica
 		}

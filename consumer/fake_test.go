@@ -26,6 +26,8 @@ type fake struct {
 	failing map[int32]error // node: what fetches get
 	lists   int
 	timers  sync.WaitGroup
+
+	coordinator *fakeCoordinator // nil: groups are not known
 }
 
 type fakePart struct {
@@ -97,7 +99,11 @@ type batchOptions struct {
 }
 
 func (f *fake) Versions() map[int16]transport.VersionRange {
-	return map[int16]transport.VersionRange{1: {Min: 4, Max: 18}, 2: {Min: 1, Max: 11}, 3: {Min: 0, Max: 13}, 18: {Min: 0, Max: 4}, 23: {Min: 2, Max: 4}}
+	v := map[int16]transport.VersionRange{1: {Min: 4, Max: 18}, 2: {Min: 1, Max: 11}, 3: {Min: 0, Max: 13}, 18: {Min: 0, Max: 4}, 23: {Min: 2, Max: 4}}
+	if f.coordinator != nil {
+		f.coordinator.addVersions(v)
+	}
+	return v
 }
 
 // node is one node's handler.
@@ -116,6 +122,9 @@ func (n node) Serve(ctx context.Context, r *transport.Request, reply func(transp
 		reply(transport.Reply{Message: n.epochEnd(req)})
 	case *kmsg.FetchRequest:
 		n.fetch(ctx, req, reply)
+	case *kmsg.FindCoordinatorRequest, *kmsg.ConsumerGroupHeartbeatRequest, *kmsg.OffsetCommitRequest, *kmsg.OffsetFetchRequest,
+		*kmsg.JoinGroupRequest, *kmsg.SyncGroupRequest, *kmsg.HeartbeatRequest, *kmsg.LeaveGroupRequest:
+		n.coordinator.serve(n, r.Message, func(m kmsg.Response) { reply(transport.Reply{Message: m}) })
 	case *kmsg.ApiVersionsRequest:
 		resp := req.ResponseKind().(*kmsg.ApiVersionsResponse)
 		for k, v := range n.Versions() {
@@ -133,8 +142,14 @@ func (n node) metadata(req *kmsg.MetadataRequest) kmsg.Response {
 		resp.Brokers = append(resp.Brokers, kmsg.MetadataResponseBroker{NodeID: id, Host: fakeHost(id), Port: 9092})
 	}
 	resp.ControllerID = 1
+	if req.Topics == nil {
+		req.Topics = []kmsg.MetadataRequestTopic{{Topic: &n.topic}}
+	}
 	for _, asked := range req.Topics {
 		t := kmsg.NewMetadataResponseTopic()
+		if asked.Topic == nil && asked.TopicID == n.fake.id {
+			asked.Topic = &n.topic
+		}
 		t.Topic = asked.Topic
 		if asked.Topic == nil || *asked.Topic != n.topic {
 			t.ErrorCode = kerr.UnknownTopicOrPartition.Code

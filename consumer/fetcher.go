@@ -113,9 +113,12 @@ func (c *Consumer) plan(f *fetcher) (req *kmsg.FetchRequest, asked []ask, wait t
 	full := c.mu.buffered >= c.config.BufferBytes
 	maxWait := c.config.MaxWait
 	for _, p := range c.mu.partitions {
-		if p.state == unplaced || p.state == validating || p.leader < 0 && p.state == fetching {
+		if p.tenure == yielding {
+			continue
+		}
+		if p.gated() || p.state == unplaced || p.state == validating || p.leader < 0 && p.state == fetching {
 			// It may soon be read here, too.
-			if maxWait = min(maxWait, c.config.RetryBackoff); p.err == nil {
+			if maxWait = min(maxWait, c.config.RetryBackoff); p.err == nil && p.tenure != loading {
 				maxWait = min(maxWait, unsettledWait)
 			}
 		}
@@ -123,7 +126,7 @@ func (c *Consumer) plan(f *fetcher) (req *kmsg.FetchRequest, asked []ask, wait t
 			continue
 		}
 		live = true
-		if p.paused || p.state != fetching {
+		if p.paused || p.state != fetching || p.gated() {
 			continue
 		}
 		if d := p.retryAt.Sub(now); d > 0 {
@@ -243,8 +246,8 @@ func (c *Consumer) fetchFailed(asked []ask, err error) {
 
 // clientErrorLocked ends the iteration if the error says that the client, which others own, is closed. Without this it would wait for ever.
 func (c *Consumer) clientErrorLocked(err error) {
-	if errors.Is(err, transport.ErrClosed) && c.mu.lost == nil {
-		c.mu.lost = fmt.Errorf("consumer: %w", err)
+	if errors.Is(err, transport.ErrClosed) && c.mu.ended == nil {
+		c.mu.ended = fmt.Errorf("consumer: %w", err)
 		signal(c.ready)
 	}
 }

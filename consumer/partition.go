@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"sync/atomic"
 	"time"
 )
 
@@ -12,6 +13,17 @@ const (
 	validating              // its leader has changed: has the log lost what was read? (KIP-320)
 	fetching                // it can be fetched
 	failed                  // err was or will be handed to the application; only Seek helps
+)
+
+// tenure is where a partition of a group is between being given to this member and being given up. Without a group it is always reading.
+type tenure int8
+
+const (
+	reading    tenure = iota
+	loading           // where to begin is being asked for
+	announcing        // OnAssigned runs
+	yielding          // asked back: nothing more is handed out, marks still count
+	gone              // not this member's
 )
 
 // key names a partition.
@@ -47,16 +59,48 @@ type partition struct {
 	highWatermark int64 // -1 unknown
 	visible       int64 // end of what this consumer may see: high watermark or last stable offset; -1 unknown
 	err           error // the last error, nil when all is well
-	told          bool  // state failed: the application has got err
+
+	membership
+	told bool // state failed: the application has got err
 }
 
+// membership is what a partition of a group has besides.
+type membership struct {
+	tenure           tenure
+	stopped          atomic.Bool // set with yielding and gone: the iteration stops at the next record
+	announced        bool        // OnAssigned was called, and OnRevoked or OnLost was not
+	assignedID       [16]byte    // topic id by which it was assigned; zero in the classic protocol
+	memberID         string      // whom it was assigned to
+	memberGeneration int32       // and when
+	refusedAt        time.Time   // LoadOffsets was refused with ErrFenced then
+	loadFailures     retrying
+
+	run         int   // seeks so far; marks of an earlier run do not count
+	floor       int64 // where the run began; -1 before its first record
+	handedTo    int64 // end of what was handed out in this run; -1 nothing
+	handedEnd   int64 // end of the records of it, without what follows that is none; -1 nothing
+	marked      int64 // end of what is marked as processed; -1 nothing
+	markedRun   int   // run of marked
+	markedEpoch int32 // leader epoch of the last record marked
+	committed   int64 // as the coordinator knows it; -1 unknown, nothing
+	baseline    bool  // the position it begins at must be committed before anything is handed out
+	expected    int64 // External: what the application's store should hold; -1 nothing
+}
+
+// gated tells whether nothing of it may be fetched and handed out.
+func (p *partition) gated() bool { return p.tenure != reading || p.baseline }
+
 func newPartition(k key, start Position) *partition {
-	return &partition{key: k, start: start, leader: -1, leaderEpoch: -1, replica: -1, fetchAt: -1, lastEpoch: -1, position: -1, highWatermark: -1, visible: -1}
+	p := &partition{key: k, start: start, leader: -1, leaderEpoch: -1, replica: -1, fetchAt: -1, lastEpoch: -1, position: -1, highWatermark: -1, visible: -1}
+	p.floor, p.handedTo, p.handedEnd, p.marked, p.markedEpoch, p.committed, p.expected = -1, -1, -1, -1, -1, -1, -1
+	return p
 }
 
 // seek makes the partition begin anew at p.
 func (p *partition) seek(to Position) {
 	p.generation++
+	p.run++
+	p.floor, p.handedTo, p.handedEnd, p.baseline = -1, -1, -1, false
 	p.state, p.start, p.retryAt, p.err = unplaced, to, time.Time{}, nil
 	p.fetchAt, p.position, p.lastEpoch, p.replica = -1, -1, -1, -1
 }

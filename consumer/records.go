@@ -16,13 +16,24 @@ type Batch struct {
 	Partition     int32
 	HighWatermark int64 // of the partition, as of the answer that brought the latest records
 	Records       []record.Record
+
+	// Next is where reading goes on when the batch is processed. It may lie beyond the last record: compaction and aborted transactions leave gaps.
+	Next int64
+	// Expected is, with Config.Commit External, what the application's store should have as the next offset of the partition: Next of the batch before or, of the first one, what LoadOffsets said; -1
+	// if it had nothing. Storing Next where Expected was, in one transaction with the results, makes every record count once.
+	Expected int64
+	// Fence says under which assignment the batch was read; zero without a group.
+	Fence
 }
 
 // Records iterates over records as they come, and waits for more, until ctx ends (the iteration then ends without an error), the loop is left, or a partition has an error that the consumer cannot
 // get over: that is the last element. Order holds per partition. The record and its bytes are valid until the next iteration; Clone keeps one. A further iteration goes on where the last one
 // stopped; the record at which the loop was left counts as read.
 //
-// Errors: ErrClosed, ErrBusy, *OffsetOutOfRangeError, *LogTruncatedError, *PartitionError; one that wraps transport.ErrClosed if Config.Client was closed, as a node's is when the node stops.
+// With a group, records come from the partitions that the group gives; when one is taken away, what was fetched of it and not handed out is dropped, and the iteration goes on with the others, for ever:
+// falling out of the group and coming back is told by Config's functions, not here. What has been handed out counts as done when the next one is asked for, or the loop is left.
+//
+// Errors: ErrClosed, ErrBusy, *OffsetOutOfRangeError, *LogTruncatedError, *PartitionError; *GroupError and *InstanceError, after which no iteration will work; one that wraps transport.ErrClosed if Config.Client was closed, as a node's is when the node stops.
 func (c *Consumer) Records(ctx context.Context) iter.Seq2[*record.Record, error] {
 	return func(yield func(*record.Record, error) bool) {
 		var d delivery
@@ -31,6 +42,7 @@ func (c *Consumer) Records(ctx context.Context) iter.Seq2[*record.Record, error]
 			return
 		}
 		defer c.end(&d)
+	batches:
 		for {
 			ok, err := c.nextBatch(ctx, &d)
 			if err != nil {
@@ -40,15 +52,23 @@ func (c *Consumer) Records(ctx context.Context) iter.Seq2[*record.Record, error]
 			if !ok {
 				return
 			}
+			p := d.chunk.p
 			for d.reader.Next() {
 				r := d.reader.Record()
 				if r.Offset < d.from {
 					continue
 				}
-				r.Topic, r.Partition = d.chunk.p.topic, d.chunk.p.number
+				r.Topic, r.Partition = p.topic, p.number
 				d.read = r.Offset + 1
+				if d.timed {
+					c.holdsSince()
+				}
 				if !yield(r, nil) {
 					return
+				}
+				if p.stopped.Load() {
+					c.cut(&d)
+					continue batches
 				}
 			}
 			if err := c.finishBatch(&d); err != nil {
@@ -79,7 +99,7 @@ func (c *Consumer) Batches(ctx context.Context) iter.Seq2[Batch, error] {
 			if !ok {
 				return
 			}
-			out = Batch{Topic: d.chunk.p.topic, Partition: d.chunk.p.number, HighWatermark: d.highWatermark, Records: out.Records[:0]}
+			out = Batch{Topic: d.chunk.p.topic, Partition: d.chunk.p.number, HighWatermark: d.highWatermark, Records: out.Records[:0], Next: d.batch.NextOffset(), Expected: d.expected, Fence: d.fence}
 			headers = headers[:0]
 			for d.reader.Next() {
 				r := *d.reader.Record()
@@ -92,6 +112,7 @@ func (c *Consumer) Batches(ctx context.Context) iter.Seq2[Batch, error] {
 					r.Headers = headers[len(headers)-n : len(headers) : len(headers)]
 				}
 				out.Records = append(out.Records, r)
+				d.read = r.Offset + 1
 			}
 			if err := c.finishBatch(&d); err != nil {
 				yield(Batch{}, err)
@@ -111,6 +132,10 @@ type delivery struct {
 	batch  record.Batch // under reader; nil between batches
 	from   int64        // records below are not wanted
 	read   int64        // next offset after what was handed out
+	timed  bool         // Config.MaxProcessing is watched
+
+	expected int64 // of the batch; see Batch
+	fence    Fence
 
 	highWatermark int64
 }
@@ -133,11 +158,13 @@ func (c *Consumer) begin() error {
 func (c *Consumer) end(d *delivery) {
 	c.mu.Lock()
 	c.mu.iterating = false
+	c.letGoLocked()
 	drop := d.chunk
+	if drop != nil && d.batch != nil && drop.generation == drop.p.generation {
+		drop.p.position = max(drop.p.position, d.read)
+		drop.p.expected = d.expected // the rest of the batch comes again
+	}
 	if drop != nil && !c.mu.closed {
-		if d.batch != nil && drop.generation == drop.p.generation {
-			drop.p.position = max(drop.p.position, d.read)
-		}
 		c.mu.queue = append([]*chunk{drop}, c.mu.queue...)
 		drop = nil
 	}
@@ -153,7 +180,15 @@ func (c *Consumer) nextBatch(ctx context.Context, d *delivery) (bool, error) {
 		if ctx.Err() != nil {
 			return false, nil
 		}
+		select {
+		case <-c.stop:
+			return false, nil
+		default:
+		}
 		ok, err := c.step(d)
+		if ok && c.group != nil {
+			ok, err = c.admit(ctx, d)
+		}
 		if ok || err != nil {
 			return ok, err
 		}
@@ -162,7 +197,7 @@ func (c *Consumer) nextBatch(ctx context.Context, d *delivery) (bool, error) {
 		}
 		select {
 		case <-ctx.Done():
-		case <-c.ctx.Done():
+		case <-c.stop:
 			return false, nil
 		case <-c.ready:
 		}
@@ -172,8 +207,12 @@ func (c *Consumer) nextBatch(ctx context.Context, d *delivery) (bool, error) {
 // step goes one batch or one chunk further; false with a chunk: go on; false without: wait.
 func (c *Consumer) step(d *delivery) (bool, error) {
 	c.mu.Lock()
+	if c.group != nil {
+		c.letGoLocked()
+		c.expireLocked(time.Now())
+	}
 	if d.chunk != nil && (d.chunk.p.paused || d.chunk.generation != d.chunk.p.generation) {
-		if d.chunk.p.paused {
+		if d.chunk.p.paused && d.chunk.generation == d.chunk.p.generation {
 			c.mu.queue = append([]*chunk{d.chunk}, c.mu.queue...)
 			d.chunk = nil
 		} else {
@@ -189,9 +228,9 @@ func (c *Consumer) step(d *delivery) (bool, error) {
 	}
 	ch := d.chunk
 	if ch == nil {
-		lost := c.mu.lost // after what was fetched before
+		ended := c.mu.ended // after what was fetched before
 		c.mu.Unlock()
-		return false, lost
+		return false, ended
 	}
 	position := ch.p.position
 	c.mu.Unlock()
@@ -237,7 +276,7 @@ func (c *Consumer) dequeueLocked() *chunk {
 			continue
 		}
 		c.mu.queue = slices.Delete(c.mu.queue, i, i+1)
-		if ch.generation != ch.p.generation {
+		if ch.generation != ch.p.generation || ch.p.gated() {
 			ch.data = nil // nextBatch retires it
 		}
 		return ch
@@ -278,6 +317,9 @@ func (c *Consumer) finish(d *delivery) {
 	d.chunk.data = d.chunk.data[len(d.batch):]
 	c.mu.Lock()
 	if p := d.chunk.p; d.chunk.generation == p.generation {
+		if d.read > d.from {
+			p.handedEnd = d.read
+		}
 		p.position = max(p.position, d.batch.NextOffset())
 	}
 	c.mu.Unlock()

@@ -35,7 +35,7 @@ func (c *Consumer) resolveLoop() {
 func (c *Consumer) resolveOnce() time.Duration {
 	wait := metadataAge
 	c.mu.Lock()
-	lost := c.mu.lost != nil
+	lost := c.mu.ended != nil
 	c.mu.Unlock()
 	if lost {
 		return wait
@@ -57,6 +57,9 @@ func (c *Consumer) resolveOnce() time.Duration {
 	c.mu.Lock()
 	for _, p := range c.mu.partitions {
 		needs := p.leader < 0 && p.state != failed || p.state == unplaced || p.state == validating
+		if p.tenure == loading || p.tenure == yielding { // placed soon, or never again
+			continue
+		}
 		if d := p.retryAt.Sub(now); needs && d > 0 {
 			wait = min(wait, d)
 			continue
@@ -85,6 +88,18 @@ func (c *Consumer) topics() []string {
 	for n := range c.config.Partitions {
 		if !seen[n] {
 			names = append(names, n)
+			seen[n] = true
+		}
+	}
+	if c.group == nil {
+		return names
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for k := range c.mu.partitions { // what the group gave
+		if !seen[k.topic] {
+			names = append(names, k.topic)
+			seen[k.topic] = true
 		}
 	}
 	return names
@@ -104,7 +119,7 @@ func (c *Consumer) learn(name string) bool {
 		return false
 	}
 	for _, topic := range c.config.Topics {
-		if topic != name {
+		if topic != name || c.group != nil {
 			continue
 		}
 		for n := range t.Partitions {
@@ -172,6 +187,10 @@ func (c *Consumer) leadLocked(p *partition, t *transport.Topic) bool {
 		return false
 	}
 	tp := &t.Partitions[p.number]
+	if p.assignedID != [16]byte{} && p.assignedID != t.ID {
+		p.stale = true // of an earlier topic of this name, or of one that the group will give out next
+		return false
+	}
 	if p.id != [16]byte{} && p.id != t.ID && t.ID != [16]byte{} {
 		// Deleted and created again: offsets of the old topic mean nothing in the new one.
 		p.fail(&PartitionError{Topic: p.topic, Partition: p.number, Offset: p.position, Err: kerr.InconsistentTopicID})
@@ -238,6 +257,9 @@ func (c *Consumer) settle(p *partition) {
 	default:
 		p.place(offset)
 		c.ensureFetcherLocked(p.node(time.Now()))
+		if p.baseline {
+			signal(c.group.dirty)
+		}
 	}
 }
 

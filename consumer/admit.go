@@ -1,0 +1,84 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// admit is the last question before the records of a batch are handed out: is the partition still this member's? With AtMostOnce the end of the batch is committed first. False without an error: the
+// batch was dropped.
+func (c *Consumer) admit(ctx context.Context, d *delivery) (bool, error) {
+	p, end := d.chunk.p, d.batch.NextOffset()
+	g := c.group
+	c.mu.Lock()
+	if d.chunk.generation != p.generation || p.gated() {
+		c.mu.Unlock()
+		d.chunk.data, d.batch = nil, nil
+		return false, nil
+	}
+	g.held = p
+	d.timed = c.config.MaxProcessing > 0
+	d.fence = c.fenceLocked(p)
+	d.expected, p.expected = p.expected, end
+	if p.floor < 0 {
+		p.floor = p.position
+	}
+	p.handedTo = max(p.handedTo, end)
+	ahead := c.config.Commit == AtMostOnce && p.committed < end
+	epoch := d.batch.LeaderEpoch()
+	c.mu.Unlock()
+	if d.timed {
+		c.holdsSince()
+		signal(g.wake) // from now on it may take too long
+	}
+	if !ahead {
+		return true, nil
+	}
+	err := c.commit(ctx, func(q *partition) (int64, int32, bool) { return end, epoch, q == p && p.committed < end })
+	if err != nil && (ctx.Err() != nil || errors.Is(err, ErrClosed)) {
+		return false, nil // nextBatch sees it; the batch stays for the next iteration
+	}
+	if err != nil {
+		c.mu.Lock()
+		c.letGoLocked()
+		c.mu.Unlock()
+		return false, err
+	}
+	if p.stopped.Load() {
+		c.cut(d)
+		return false, nil
+	}
+	return true, nil
+}
+
+// holdsSince notes that the application is given something now.
+func (c *Consumer) holdsSince() { c.group.heldAt.Store(int64(time.Since(c.born))) }
+
+// letGoLocked notes that the application is done with what it was given.
+func (c *Consumer) letGoLocked() {
+	g := c.group
+	if g == nil {
+		return
+	}
+	if g.parked {
+		g.parked = false
+		g.machine.unpark(time.Now())
+		signal(g.wake)
+	}
+	if g.held != nil && g.held.tenure != reading {
+		signal(g.released)
+	}
+	g.held = nil
+}
+
+// cut leaves a batch in the middle: its partition was taken away.
+func (c *Consumer) cut(d *delivery) {
+	c.mu.Lock()
+	if p := d.chunk.p; d.chunk.generation == p.generation {
+		p.position = max(p.position, d.read)
+		p.handedEnd = d.read
+	}
+	c.mu.Unlock()
+	d.chunk.data, d.batch = nil, nil
+}

@@ -1,0 +1,77 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+)
+
+// Process hands batches to handle, one after the other, until ctx ends (it then returns nil), an iteration ends with an error (see Records), or handle returns one.
+//
+// A nil error of handle means that the batch is processed: with AtLeastOnce it is marked. After any other error the batch is handed out again: by the next Process, or, if the error matches ErrFenced, in
+// this one when the partition is still this member's after all. With External, where that is comes from Config.LoadOffsets, which is asked anew: a transaction whose outcome was not known may have been
+// committed.
+//
+// handle's context ends with ctx, and when the partition is lost (cause: *LostError), so that a transaction under way can be given up. It is not what keeps two members apart: that is the comparison of
+// Batch.Fence and Batch.Expected in the transaction itself.
+func (c *Consumer) Process(ctx context.Context, handle func(ctx context.Context, b Batch) error) error {
+	for b, err := range c.Batches(ctx) {
+		if err != nil {
+			return err
+		}
+		err = c.handle(ctx, b, handle)
+		if err == nil {
+			if c.group != nil && c.config.Commit == AtLeastOnce {
+				_ = c.MarkBatch(b) // lost: it comes again elsewhere
+			}
+			continue
+		}
+		c.again(b, err)
+		if errors.Is(err, ErrFenced) && c.group != nil {
+			continue
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	return nil
+}
+
+func (c *Consumer) handle(ctx context.Context, b Batch, handle func(ctx context.Context, b Batch) error) error {
+	g := c.group
+	if g == nil {
+		return handle(ctx, b)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	c.mu.Lock()
+	g.heldCancel = cancel
+	if g.held != nil && g.held.tenure == gone {
+		cancel(&LostError{Partitions: []TopicPartition{g.held.public()}, Err: g.err})
+	}
+	c.mu.Unlock()
+	defer func() {
+		c.mu.Lock()
+		g.heldCancel = nil
+		c.mu.Unlock()
+	}()
+	return handle(ctx, b)
+}
+
+// again makes a batch that was handed out and not processed come again. With AtMostOnce it does not.
+func (c *Consumer) again(b Batch, err error) {
+	k := key{b.Topic, b.Partition}
+	switch {
+	case c.group != nil && c.config.Commit == External:
+		c.reload(k, err)
+	case c.group != nil && c.config.Commit == AtMostOnce || len(b.Records) == 0:
+	default:
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if p := c.mu.partitions[k]; p != nil && p.tenure == reading {
+			p.seek(AtOffset(b.Records[0].Offset))
+			signal(c.resolve)
+			c.wakeFetchersLocked()
+		}
+	}
+}

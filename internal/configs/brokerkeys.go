@@ -71,8 +71,16 @@ var brokerKeys = []Key{
 		Doc: "How many bytes a fetch is answered with at most.",
 	},
 	{
+		Name: "group.consumer.assignors", Type: List, Default: "uniform,range", ReadOnly: true, rule: oneOf("uniform", "range"),
+		Doc: "The assignors of the consumer protocol; the first one is the default.",
+	},
+	{
 		Name: "group.consumer.heartbeat.interval.ms", Type: Int, Default: "5000", ReadOnly: true, rule: atLeast(1),
 		Doc: "How often members under the consumer protocol are told to send heartbeats.",
+	},
+	{
+		Name: "group.consumer.max.size", Type: Int, Default: maxInt, ReadOnly: true, rule: atLeast(1),
+		Doc: "How many members a group under the consumer protocol may have.",
 	},
 	{
 		Name: "group.consumer.session.timeout.ms", Type: Int, Default: "45000", ReadOnly: true, rule: atLeast(1),

@@ -15,7 +15,7 @@ func (l *Log) AbortedTxns(dst []AbortedTxn, from, end int64) ([]AbortedTxn, erro
 	// Entries are in the segment of their marker, which is at or behind from; beyond end only those matter that began before it.
 	for _, s := range segs[floorSegment(segs, from):] {
 		if !s.Acquire() {
-			break
+			continue // cut off, as are those behind it; or deleted from the front, and those behind it are not
 		}
 		list, err := s.Aborted()
 		s.Release()

@@ -42,8 +42,11 @@ func (l *Log) OffsetForTime(ts, end int64) (to TimestampOffset, ok bool, err err
 
 func firstBatchSince(segs []*segment.Segment, ts, from, end int64) (segment.Slice, bool, error) {
 	for _, s := range segs[floorSegment(segs, from):] {
-		if s.BaseOffset() >= end || !s.Acquire() {
+		if s.BaseOffset() >= end {
 			break
+		}
+		if !s.Acquire() {
+			continue // cut off, as are those behind it; or deleted from the front, and those behind it are not
 		}
 		sl, ok, err := s.FirstBatchSince(ts, from, end)
 		s.Release()
@@ -125,8 +128,11 @@ func (l *Log) MaxTimestamp(end int64) (to TimestampOffset, ok bool, err error) {
 	defer func() { best.Release() }()
 	largest := int64(-1)
 	for _, s := range segs[floorSegment(segs, o.LogStartOffset):] {
-		if s.BaseOffset() >= end || !s.Acquire() {
+		if s.BaseOffset() >= end {
 			break
+		}
+		if !s.Acquire() {
+			continue // as in firstBatchSince
 		}
 		ts, sl, found, err := s.LargestTimestamp(o.LogStartOffset, end)
 		s.Release()

@@ -41,7 +41,7 @@
 //
 // # What it does not do
 //
-// It knows nothing of replicas, leaders and clients; it calls no sync by itself; it does not compact or delete yet.
+// It knows nothing of replicas, leaders and clients; it calls no sync by itself; it does not compact yet, and deletes only what lies below a log start offset that its owner has raised.
 //
 // Source: Kafka's UnifiedLog, LogSegments, ProducerStateManager, LeaderEpochFileCache; KIP-98, KIP-101, KIP-279, KIP-734, KIP-966.
 package log

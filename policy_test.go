@@ -44,6 +44,7 @@ var imports = []struct {
 	{"transport/transporttest", "transport"},
 	{"producer", "log/record transport"},                    // works against any Kafka cluster
 	{"consumer", "log/record transport"},                    // likewise
+	{"consumer/sqloffsets", "consumer"},
 	{"internal/controller/machine", "internal/configs log"}, // of log only what machineOnly says
 	{"internal/controller", "internal/configs internal/controller/machine internal/invariants internal/vfs log log/record transport"},
 	{"internal/groups/partition", ""},

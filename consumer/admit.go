@@ -25,7 +25,7 @@ func (c *Consumer) admit(ctx context.Context, d *delivery) (bool, error) {
 		p.floor = p.position
 	}
 	p.handedTo = max(p.handedTo, end)
-	ahead := c.config.Commit == AtMostOnce && p.committed < end
+	ahead := c.config.Commit == AtMostOnce && p.behind(end)
 	epoch := d.batch.LeaderEpoch()
 	c.mu.Unlock()
 	if d.timed {
@@ -35,7 +35,7 @@ func (c *Consumer) admit(ctx context.Context, d *delivery) (bool, error) {
 	if !ahead {
 		return true, nil
 	}
-	err := c.commit(ctx, func(q *partition) (int64, int32, bool) { return end, epoch, q == p && p.committed < end })
+	err := c.commit(ctx, func(q *partition) (int64, int32, bool) { return end, epoch, q == p && p.behind(end) })
 	if err != nil && (ctx.Err() != nil || errors.Is(err, ErrClosed)) {
 		return false, nil // nextBatch sees it; the batch stays for the next iteration
 	}
@@ -51,6 +51,9 @@ func (c *Consumer) admit(ctx context.Context, d *delivery) (bool, error) {
 	}
 	return true, nil
 }
+
+// behind tells whether the group has not committed up to end, or did so only before a Seek.
+func (p *partition) behind(end int64) bool { return p.committed < end || p.committedRun != p.run }
 
 // holdsSince notes that the application is given something now.
 func (c *Consumer) holdsSince() { c.group.heldAt.Store(int64(time.Since(c.born))) }

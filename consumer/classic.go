@@ -181,10 +181,21 @@ func (m *classic) answer(now, sent time.Time, req messageRequest, resp messageRe
 		}
 		return kerr.ErrorForCode(c)
 	}
-	switch r := resp.(type) {
-	case *kmsg.HeartbeatResponse:
+	if b, ok := req.(*kmsg.HeartbeatRequest); ok {
 		m.beating = false
-		return m.beat(now, sent, code(r.ErrorCode))
+		r, ok := resp.(*kmsg.HeartbeatResponse)
+		switch {
+		case err == nil && !ok:
+			err = errAnswer
+		case err == nil:
+			err = kerr.ErrorForCode(r.ErrorCode)
+		}
+		if _, ok := errors.AsType[*kerr.Error](err); ok && b.Generation != m.generation {
+			return outcome{} // a join that was sent after it was answered before it: it speaks of a generation that is over
+		}
+		return m.beat(now, sent, err)
+	}
+	switch r := resp.(type) {
 	case *kmsg.JoinGroupResponse:
 		m.busy = false
 		return m.joined(now, sent, r, code(r.ErrorCode))
@@ -198,10 +209,6 @@ func (m *classic) answer(now, sent time.Time, req messageRequest, resp messageRe
 	}
 	if err == nil {
 		err = errAnswer
-	}
-	if _, ok := req.(*kmsg.HeartbeatRequest); ok {
-		m.beating = false
-		return m.beat(now, sent, err)
 	}
 	m.busy = false
 	return m.failed(now, err)

@@ -53,7 +53,7 @@ type Config struct {
 	// LoadOffsets tells, with Commit External, where newly assigned partitions begin: their next offsets, from the application's store. Partitions that it leaves out begin at Start. It should claim the
 	// partitions for the fence in the same store, so that a former owner's transactions fail from then on; a claim that finds a higher generation returns an error that matches ErrFenced. After an error
 	// it is called again, with back-off, for as long as the partitions are this member's; nothing of them is handed out before.
-	LoadOffsets func(ctx context.Context, f Fence, partitions []TopicPartition) (map[TopicPartition]int64, error)
+	LoadOffsets func(ctx context.Context, claim Claim) (map[TopicPartition]int64, error)
 
 	// OnAssigned, OnRevoked and OnLost tell what the group gives and takes. They are called, as is LoadOffsets, in the order of events, one at a time, from one goroutine and without locks; heartbeats go
 	// on meanwhile. They must not call Close, and should return soon: rebalances wait for them. Their context ends with Close.

@@ -276,7 +276,7 @@ func (c *Consumer) takeIn(f *fetcher, resp *kmsg.FetchResponse, asked []ask, fre
 		}
 		for j := range t.Partitions {
 			rp := &t.Partitions[j]
-			if a, ok := byKey[key{name, rp.Partition}]; ok && a.generation == a.p.generation && a.p.state == fetching {
+			if a, ok := byKey[key{name, rp.Partition}]; ok && a.generation == a.p.generation && a.p.state == fetching && !a.p.gated() {
 				c.takePartitionLocked(f, a, rp, ans)
 			}
 		}

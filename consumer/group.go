@@ -62,9 +62,15 @@ type Fence struct {
 	Group      string
 	MemberID   string
 	Generation int32
+}
 
-	// Confirmed is set for LoadOffsets when a claim was refused with ErrFenced and the coordinator has said afterwards that the partitions are this member's. Generations rise for as long as a group
-	// exists, so that the higher one in the store is that of an earlier group of this name: coordinators forget groups that have neither members nor offsets. The claim may replace it.
+// Claim is what Config.LoadOffsets is asked: partitions that were assigned to this member under one fence.
+type Claim struct {
+	Fence
+	Partitions []TopicPartition
+
+	// Confirmed says that an earlier claim was refused with ErrFenced, and that the coordinator has said since that the partitions are this member's. Generations rise for as long as a group exists, so
+	// that the higher one in the store is that of an earlier group of this name: coordinators forget groups that have neither members nor offsets. The claim may replace it.
 	Confirmed bool
 }
 

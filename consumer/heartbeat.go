@@ -84,7 +84,6 @@ func newHeartbeats(c memberConfig, id string) *heartbeats {
 }
 
 func (h *heartbeats) kind() Protocol            { return ProtocolConsumer }
-func (h *heartbeats) member() (string, int32)   { return h.id, h.epoch }
 func (h *heartbeats) confirmed() time.Time      { return h.proved }
 func (h *heartbeats) settled() bool             { return h.epoch > 0 }
 func (h *heartbeats) gone() bool                { return h.done }
@@ -92,6 +91,13 @@ func (h *heartbeats) watched() map[string]int   { return nil }
 func (h *heartbeats) shared(time.Time, sharing) {}
 func (h *heartbeats) gaveUp(time.Time)          {} // the version tells
 func (h *heartbeats) hurry(now time.Time)       { h.beatAt = now }
+
+func (h *heartbeats) member() (string, int32) {
+	if h.leaving {
+		return h.id, 0
+	}
+	return h.id, h.epoch
+}
 
 func (h *heartbeats) reset(now time.Time, leave, park bool) {
 	h.leaving = leave && (h.epoch > 0 || h.leaving)
@@ -183,6 +189,9 @@ func (h *heartbeats) answer(now, sent time.Time, _ messageRequest, resp messageR
 	}
 	if err != nil {
 		return h.failed(now, err)
+	}
+	if h.regex != "" && r.GetVersion() == 0 {
+		return outcome{end: &GroupError{Group: h.group, Err: &unsupportedError{"the coordinator's version of KIP-848 has no regular expressions", kerr.UnsupportedVersion}}}
 	}
 	h.retry.worked()
 	h.full, h.reported, h.proved, h.held = false, h.sent, sent, time.Time{}

@@ -106,7 +106,9 @@ func (c *Consumer) memberStep() (wait time.Duration, done bool) {
 	}
 	c.watchLocked(now)
 	if !located || len(wrong) > 0 {
-		c.locateLocked()
+		if len(wrong) == 0 { // else when it is forgotten
+			c.locateLocked()
+		}
 		return c.untilLocked(now, time.Time{}), false
 	}
 	for {

@@ -202,23 +202,24 @@ func parseOffsets(r *kmsg.OffsetFetchResponse, names map[[16]byte]string) (map[k
 func (c *Consumer) loadExternal(ctx context.Context, ps []*partition) (map[key]groupOffset, error) {
 	offsets := map[key]groupOffset{}
 	for len(ps) > 0 {
-		c.mu.Lock()
-		fence := c.fenceLocked(ps[0])
-		fence.Confirmed = !ps[0].refusedAt.IsZero() && c.group.machine.confirmed().After(ps[0].refusedAt)
-		var list []TopicPartition
+		claim := Claim{}
 		var rest []*partition
-		for _, p := range ps {
-			f := c.fenceLocked(p)
-			f.Confirmed = !p.refusedAt.IsZero() && c.group.machine.confirmed().After(p.refusedAt)
-			if f == fence {
-				list = append(list, p.public())
+		c.mu.Lock()
+		for i, p := range ps {
+			fence, confirmed := c.fenceLocked(p), c.confirmedLocked(p)
+			if i == 0 {
+				claim.Fence, claim.Confirmed = fence, confirmed
+			}
+			if fence == claim.Fence && confirmed == claim.Confirmed {
+				claim.Partitions = append(claim.Partitions, p.public())
 			} else {
 				rest = append(rest, p)
 			}
 		}
 		c.mu.Unlock()
 		ps = rest
-		loaded, err := c.config.LoadOffsets(ctx, fence, list)
+		list := slices.Clone(claim.Partitions)
+		loaded, err := c.config.LoadOffsets(ctx, claim)
 		if err != nil {
 			return nil, fmt.Errorf("load offsets of %v: %w", list, err)
 		}
@@ -229,6 +230,16 @@ func (c *Consumer) loadExternal(ctx context.Context, ps []*partition) (map[key]g
 		}
 	}
 	return offsets, nil
+}
+
+// confirmedLocked tells whether a heartbeat that was sent after the store had refused a partition was answered, and the partition is still this member's by that answer.
+func (c *Consumer) confirmedLocked(p *partition) bool {
+	g := c.group
+	if p.refusedAt.IsZero() || p.tenure == gone || g.assignment == nil || !g.machine.confirmed().After(p.refusedAt) {
+		return false
+	}
+	id, ok := c.wantedLocked()[p.key]
+	return ok && id == p.assignedID
 }
 
 // commitItem is one partition of a commit.
@@ -357,7 +368,7 @@ func (c *Consumer) commitOnce(ctx context.Context, req *kmsg.OffsetCommitRequest
 func (c *Consumer) committed(it commitItem) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	it.p.committed = it.offset
+	it.p.committed, it.p.committedRun = it.offset, it.p.run
 	if it.p.baseline && it.p.position == it.offset {
 		it.p.baseline = false
 		c.wakeFetchersLocked()

@@ -75,16 +75,17 @@ type membership struct {
 	refusedAt        time.Time   // LoadOffsets was refused with ErrFenced then
 	loadFailures     retrying
 
-	run         int   // seeks so far; marks of an earlier run do not count
-	floor       int64 // where the run began; -1 before its first record
-	handedTo    int64 // end of what was handed out in this run; -1 nothing
-	handedEnd   int64 // end of the records of it, without what follows that is none; -1 nothing
-	marked      int64 // end of what is marked as processed; -1 nothing
-	markedRun   int   // run of marked
-	markedEpoch int32 // leader epoch of the last record marked
-	committed   int64 // as the coordinator knows it; -1 unknown, nothing
-	baseline    bool  // the position it begins at must be committed before anything is handed out
-	expected    int64 // External: what the application's store should hold; -1 nothing
+	run          int   // seeks so far; marks of an earlier run do not count
+	floor        int64 // where the run began; -1 before its first record
+	handedTo     int64 // end of what was handed out in this run; -1 nothing
+	handedEnd    int64 // end of the records of it, without what follows that is none; -1 nothing
+	marked       int64 // end of what is marked as processed; -1 nothing
+	markedRun    int   // run of marked
+	markedEpoch  int32 // leader epoch of the last record marked
+	committed    int64 // as the coordinator knows it; -1 unknown, nothing
+	committedRun int   // run of committed: after a Seek back it follows
+	baseline     bool  // the position it begins at must be committed before anything is handed out
+	expected     int64 // External: what the application's store should hold; -1 nothing
 }
 
 // gated tells whether nothing of it may be fetched and handed out.

@@ -8,7 +8,7 @@ import (
 // Process hands batches to handle, one after the other, until ctx ends (it then returns nil), an iteration ends with an error (see Records), or handle returns one.
 //
 // A nil error of handle means that the batch is processed: with AtLeastOnce it is marked. After any other error the batch is handed out again: by the next Process, or, if the error matches ErrFenced, in
-// this one when the partition is still this member's after all. With External, where that is comes from Config.LoadOffsets, which is asked anew: a transaction whose outcome was not known may have been
+// this one when the partition is still this member's after all (External). With External, where that is comes from Config.LoadOffsets, which is asked anew: a transaction whose outcome was not known may have been
 // committed.
 //
 // handle's context ends with ctx, and when the partition is lost (cause: *LostError), so that a transaction under way can be given up. It is not what keeps two members apart: that is the comparison of
@@ -26,7 +26,7 @@ func (c *Consumer) Process(ctx context.Context, handle func(ctx context.Context,
 			continue
 		}
 		c.again(b, err)
-		if errors.Is(err, ErrFenced) && c.group != nil {
+		if errors.Is(err, ErrFenced) && (c.config.Commit == External || c.isLost(b)) {
 			continue
 		}
 		if ctx.Err() != nil {
@@ -35,6 +35,14 @@ func (c *Consumer) Process(ctx context.Context, handle func(ctx context.Context,
 		return err
 	}
 	return nil
+}
+
+// isLost tells whether the partition of a batch is not this member's any more.
+func (c *Consumer) isLost(b Batch) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p := c.mu.partitions[key{b.Topic, b.Partition}]
+	return c.group != nil && (p == nil || p.memberGeneration != b.Generation || p.memberID != b.MemberID)
 }
 
 func (c *Consumer) handle(ctx context.Context, b Batch, handle func(ctx context.Context, b Batch) error) error {

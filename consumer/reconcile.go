@@ -242,7 +242,7 @@ func (c *Consumer) takeOver(ps []*partition) {
 		}
 		o, known := offsets[p.key]
 		p.err, p.loadFailures, p.refusedAt = nil, retrying{}, time.Time{}
-		p.committed, p.expected = -1, -1
+		p.committed, p.committedRun, p.expected = -1, p.run, -1
 		if known {
 			p.expected = o.offset
 			if c.config.Commit != External {
@@ -310,11 +310,11 @@ func (c *Consumer) putOff(ps []*partition, err error) {
 		p.err = err
 		p.loadFailures.failed(now)
 		if errors.Is(err, ErrFenced) && p.refusedAt.IsZero() {
-			p.refusedAt = now
-			c.group.machine.hurry(now) // is it ours?
+			c.refusedLocked(p, now)
 		}
 	}
 	signal(c.group.wake)
+	signal(c.group.work)
 	c.clientErrorLocked(err)
 }
 
@@ -331,9 +331,14 @@ func (c *Consumer) reload(k key, err error) {
 	p.tenure, p.err = loading, err
 	p.loadFailures.failed(now)
 	if errors.Is(err, ErrFenced) {
-		p.refusedAt = now
-		c.group.machine.hurry(now)
+		c.refusedLocked(p, now)
 		signal(c.group.wake)
 	}
 	signal(c.group.work)
+}
+
+// refusedLocked asks the coordinator whether a partition is this member's: the store names another owner.
+func (c *Consumer) refusedLocked(p *partition, now time.Time) {
+	p.refusedAt = now
+	c.group.machine.hurry(now.Add(time.Millisecond)) // later, so that it is certain that the heartbeat was sent after this
 }

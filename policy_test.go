@@ -42,8 +42,8 @@ var imports = []struct {
 	{"replication", "internal/commit internal/invariants internal/vfs log log/record replication/machine"},
 	{"transport", "internal/invariants"}, // knows nothing of logs
 	{"transport/transporttest", "transport"},
-	{"producer", "log/record transport"},                    // works against any Kafka cluster
-	{"consumer", "log/record transport"},                    // likewise
+	{"producer", "log/record transport"}, // works against any Kafka cluster
+	{"consumer", "log/record transport"}, // likewise
 	{"consumer/sqloffsets", "consumer"},
 	{"internal/controller/machine", "internal/configs log"}, // of log only what machineOnly says
 	{"internal/controller", "internal/configs internal/controller/machine internal/invariants internal/vfs log log/record transport"},

@@ -242,13 +242,7 @@ func (c *Client) request(ctx context.Context, node int32, req kmsg.Request) (kms
 func own(r Response) (kmsg.Response, error) {
 	defer r.Release()
 	if f, ok := r.Message.(*kmsg.FetchResponse); ok {
-		for i := range f.Topics {
-			for j := range f.Topics[i].Partitions {
-				p := &f.Topics[i].Partitions[j]
-				p.RecordBatches = slices.Clone(p.RecordBatches)
-			}
-		}
-		return f, nil
+		return ownFetch(f), nil
 	}
 	if r.Message == nil {
 		return nil, nil
@@ -256,6 +250,23 @@ func own(r Response) (kmsg.Response, error) {
 	m := r.Message.RequestKind().ResponseKind()
 	m.SetVersion(r.Message.GetVersion())
 	return m, m.ReadFrom(r.Message.AppendTo(nil))
+}
+
+// ownFetch copies the response of a fetch, which its node makes anew in the same memory: structs as well as batches.
+func ownFetch(f *kmsg.FetchResponse) *kmsg.FetchResponse {
+	own := *f
+	own.Brokers = slices.Clone(f.Brokers)
+	own.Topics = slices.Clone(f.Topics)
+	for i := range own.Topics {
+		t := &own.Topics[i]
+		t.Partitions = slices.Clone(t.Partitions)
+		for j := range t.Partitions {
+			p := &t.Partitions[j]
+			p.RecordBatches = slices.Clone(p.RecordBatches)
+			p.AbortedTransactions = slices.Clone(p.AbortedTransactions)
+		}
+	}
+	return &own
 }
 
 // Send is Request without waiting: requests to one node are pipelined in the order of the calls (per lane: produce, fetch, private keys, others) and done is called exactly once,

@@ -61,7 +61,12 @@ func TestDirectFetchMemory(t *testing.T) {
 		resp.Topics = append(resp.Topics, kmsg.NewFetchResponseTopic())
 		resp.Topics[0].Partitions = append(resp.Topics[0].Partitions, kmsg.NewFetchResponseTopicPartition())
 		resp.Topics[0].Partitions[0].RecordBatches = buf
-		reply(Reply{Message: resp, Release: func() { node.released.Add(1) }})
+		reply(Reply{Message: resp, Release: func() {
+			node.released.Add(1)
+			clear(resp.Topics[0].Partitions) // the node makes its next answer in the same memory
+			clear(resp.Topics)
+			*resp = kmsg.FetchResponse{}
+		}})
 	})
 	records := func(m kmsg.Response) []byte { return m.(*kmsg.FetchResponse).Topics[0].Partitions[0].RecordBatches }
 	resp, err := c.Request(t.Context(), 1, kmsg.NewPtrFetchRequest())

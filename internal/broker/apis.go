@@ -13,6 +13,15 @@ const (
 	keyFetch                   int16 = 1
 	keyListOffsets             int16 = 2
 	keyMetadata                int16 = 3
+	keyOffsetCommit            int16 = 8
+	keyOffsetFetch             int16 = 9
+	keyFindCoordinator         int16 = 10
+	keyJoinGroup               int16 = 11
+	keyHeartbeat               int16 = 12
+	keyLeaveGroup              int16 = 13
+	keySyncGroup               int16 = 14
+	keyDescribeGroups          int16 = 15
+	keyListGroups              int16 = 16
 	keyApiVersions             int16 = 18
 	keyCreateTopics            int16 = 19
 	keyDeleteTopics            int16 = 20
@@ -20,12 +29,16 @@ const (
 	keyOffsetForLeaderEpoch    int16 = 23
 	keyDescribeConfigs         int16 = 32
 	keyCreatePartitions        int16 = 37
+	keyDeleteGroups            int16 = 42
 	keyIncrementalAlterConfigs int16 = 44
+	keyOffsetDelete            int16 = 47
 	keyAlterPartition          int16 = 56
 	keyDescribeCluster         int16 = 60
 	keyBrokerRegistration      int16 = 62
 	keyBrokerHeartbeat         int16 = 63
 	keyAllocateProducerIDs     int16 = 67
+	keyConsumerGroupHeartbeat  int16 = 68
+	keyConsumerGroupDescribe   int16 = 69
 )
 
 // handler answers one request; see transport.Handler.
@@ -42,13 +55,22 @@ type api struct {
 
 // apis is the one table of what is served; ApiVersions and Versions are made from it. The ranges are Kafka 4.2's, see docs/kafka-compat.md.
 //
-// Group and transaction APIs, FindCoordinator included, are not in it: a client that needs a coordinator then fails at once with "not supported" instead of retrying COORDINATOR_NOT_AVAILABLE for ever.
+// The APIs of transactions are not in it: a client that needs one then fails at once with "not supported".
 func apis() []api {
 	return []api{
 		{keyProduce, 0, 13, (*Broker).produce, false, false}, // 0 to 2 are advertised but refused: see api_00_produce.go
 		{keyFetch, 4, 18, (*Broker).fetch, false, false},
 		{keyListOffsets, 1, 11, (*Broker).listOffsets, false, false},
 		{keyMetadata, 0, 13, (*Broker).metadata, false, false},
+		{keyOffsetCommit, 2, 10, (*Broker).offsetCommit, false, false},
+		{keyOffsetFetch, 1, 10, (*Broker).offsetFetch, false, false},
+		{keyFindCoordinator, 0, 6, (*Broker).findCoordinator, false, false},
+		{keyJoinGroup, 0, 9, (*Broker).joinGroup, false, false},
+		{keyHeartbeat, 0, 4, (*Broker).groupHeartbeat, false, false},
+		{keyLeaveGroup, 0, 5, (*Broker).leaveGroup, false, false},
+		{keySyncGroup, 0, 5, (*Broker).syncGroup, false, false},
+		{keyDescribeGroups, 0, 6, (*Broker).describeGroups, false, false},
+		{keyListGroups, 0, 5, (*Broker).listGroups, false, false},
 		{keyApiVersions, 0, 4, (*Broker).apiVersions, true, false},
 		{keyCreateTopics, 2, 7, (*Broker).createTopics, false, false},
 		{keyDeleteTopics, 1, 6, (*Broker).deleteTopics, false, false},
@@ -56,8 +78,12 @@ func apis() []api {
 		{keyOffsetForLeaderEpoch, 2, 4, (*Broker).offsetForLeaderEpoch, false, false},
 		{keyDescribeConfigs, 1, 4, (*Broker).describeConfigs, false, false},
 		{keyCreatePartitions, 0, 3, (*Broker).createPartitions, false, false},
+		{keyDeleteGroups, 0, 2, (*Broker).deleteGroups, false, false},
 		{keyIncrementalAlterConfigs, 0, 1, (*Broker).incrementalAlterConfigs, false, false},
+		{keyOffsetDelete, 0, 0, (*Broker).offsetDelete, false, false},
 		{keyDescribeCluster, 0, 2, (*Broker).describeCluster, false, false},
+		{keyConsumerGroupHeartbeat, 0, 1, (*Broker).consumerGroupHeartbeat, false, false},
+		{keyConsumerGroupDescribe, 0, 1, (*Broker).consumerGroupDescribe, false, false},
 
 		// between nodes
 		{keyAlterPartition, 2, 3, (*Broker).controllerRequest, true, true},

@@ -19,7 +19,7 @@ import (
 // applier brings this node's replicas in line with metadata. Deltas come on the controller's goroutine, which must not wait: they are merged into one that is pending, and applied by a goroutine
 // that runs while there is one. Image() is published before that, so that Metadata requests never see less than the replicas do.
 //
-// The order within a delta is Kafka's: partitions that left this node go, then leaders are made, then followers, then configs are taken.
+// The order within a delta is Kafka's: partitions that left this node go, then leaders are made, then followers, then group coordinators learn what they coordinate and which topics there are, then configs are taken.
 type applier struct {
 	b *Broker
 
@@ -145,6 +145,7 @@ func (a *applier) apply(d *controller.Delta) {
 	a.open(states)
 	a.lead(states)
 	a.follow(states)
+	a.coordinate(d, states)
 	if d.Configs {
 		a.configure(d.New)
 	}
@@ -186,6 +187,9 @@ func (a *applier) collect(d *controller.Delta) []*localState {
 func (a *applier) drop(p *partition) {
 	b := a.b
 	a.unfollow(p)
+	if p.topic == topicConsumerOffsets {
+		b.groups.Resign(p.index)
+	}
 	b.replicas.remove(p)
 	if p.replica == nil {
 		return

@@ -17,6 +17,7 @@ import (
 
 	"github.com/insynclog/insync/internal/commit"
 	"github.com/insynclog/insync/internal/controller"
+	"github.com/insynclog/insync/internal/groups"
 	"github.com/insynclog/insync/log"
 	"github.com/insynclog/insync/replication"
 	"github.com/insynclog/insync/transport"
@@ -88,7 +89,7 @@ func (c Config) validate() error {
 //
 // Goroutines, all awaited by Close: one that lives the broker's life (heartbeats and what is periodic); a fetcher per node that this one follows; up to two that
 // go on with parked fetches (more under load); and on demand, while there
-// is something to do, one each for applying metadata, ISR proposals, producer ids, auto-created topics and checkpoints.
+// is something to do, one each for applying metadata, ISR proposals, producer ids, auto-created topics and checkpoints, and those of the group coordinators.
 type Broker struct {
 	c        Config
 	logger   *slog.Logger
@@ -110,6 +111,7 @@ type Broker struct {
 	life        *lifecycle
 	ids         producerIDs
 	autoCreate  autoCreator
+	groups      *groups.Coordinators
 	raftOut     raftSender
 	sessions    sessionCache
 	parked      parkedFetches
@@ -150,6 +152,10 @@ func New(c Config) (*Broker, error) {
 	b.life = newLifecycle(b)
 	b.ids.b, b.autoCreate.b = b, b
 	var err error
+	if b.groups, err = b.newGroups(); err != nil {
+		b.cancel()
+		return nil, err
+	}
 	b.peers, err = transport.NewClient(transport.ClientConfig{
 		Network: c.Network, Local: &transport.Local{NodeID: c.NodeID, Handler: b}, ClientID: fmt.Sprintf("broker-%d", c.NodeID), Logger: c.Logger,
 		// A connection that is dead without a word must be replaced in time for a heartbeat on the next one.
@@ -327,6 +333,7 @@ func (b *Broker) Close() error {
 	}
 	b.life.stop()
 	b.parked.endAll()
+	b.groups.Close()
 	err := b.peers.Close()
 	b.wg.Wait()
 	for _, f := range b.applier.fetchers {

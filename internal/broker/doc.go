@@ -11,6 +11,8 @@
 //	                         │
 //	replication.Fetcher ─▶ source.go: Fetch over transport.Client, in incremental sessions
 //
+//	JoinGroup, OffsetCommit, … ─▶ groups.go ─▶ groups.Coordinators, of the partitions of __consumer_offsets that the node leads
+//
 //	lifecycle.go: register, heartbeat, fence itself, hand over      isr.go: AlterPartition, batched
 //
 // Invariants:
@@ -25,7 +27,7 @@
 // Concurrency: all methods of Broker are safe for concurrent use. Handlers do not block on other goroutines, except those that wait for the controller; a fetch that waits is parked and has no
 // goroutine. No lock is held across a call into a replica, the controller or the transport. The goroutines are listed at Broker.
 //
-// What it does not do: groups and transactions have packages of their own (a client that asks for them is told "not supported"); authorization; quotas; decisions about leaders and ISR, which are the
+// What it does not do: what a group decides is package groups'; transactions (a client that asks for them is told "not supported"); authorization; quotas; decisions about leaders and ISR, which are the
 // controller's and replication's; the format of data, which is the log's.
 //
 // Sources of truth: Kafka's protocol guide and the KIPs named at each handler; kmsg for the messages' layout, kerr for the codes.

@@ -5,6 +5,8 @@ import (
 	"errors"
 
 	"github.com/insynclog/insync/internal/configs"
+	"github.com/insynclog/insync/internal/groups"
+	"github.com/insynclog/insync/internal/groups/machine"
 	"github.com/insynclog/insync/log"
 	"github.com/insynclog/insync/log/record"
 	"github.com/insynclog/insync/replication"
@@ -77,6 +79,32 @@ var errorCodes = []errorCode{
 	{kafka: kerr.InvalidRecord, err: &record.InvalidError{Index: -1, Reason: "reported by a peer"}, match: is[*record.InvalidError], back: true},
 	{kafka: kerr.CorruptMessage, err: record.ErrPartial},
 	{kafka: kerr.InvalidRecord, err: record.ErrEmpty},
+
+	// groups
+	{kafka: kerr.NotCoordinator, err: groups.ErrNotCoordinator},
+	{kafka: kerr.CoordinatorLoadInProgress, err: groups.ErrLoading},
+	{kafka: kerr.CoordinatorNotAvailable, err: groups.ErrNotAvailable},
+	{kafka: kerr.UnknownServerError, err: groups.ErrRefused},
+	{kafka: kerr.InvalidRequest, err: machine.ErrInvalidRequest},
+	{kafka: kerr.InvalidGroupID, err: machine.ErrInvalidGroupID},
+	{kafka: kerr.GroupIDNotFound, err: machine.ErrGroupIDNotFound},
+	{kafka: kerr.UnknownMemberID, err: machine.ErrUnknownMember},
+	{kafka: kerr.MemberIDRequired, err: machine.ErrMemberIDRequired},
+	{kafka: kerr.IllegalGeneration, err: machine.ErrIllegalGeneration},
+	{kafka: kerr.RebalanceInProgress, err: machine.ErrRebalanceInProgress},
+	{kafka: kerr.InconsistentGroupProtocol, err: machine.ErrInconsistentProtocol},
+	{kafka: kerr.InvalidSessionTimeout, err: machine.ErrInvalidSessionTimeout},
+	{kafka: kerr.FencedInstanceID, err: machine.ErrFencedInstance},
+	{kafka: kerr.UnreleasedInstanceID, err: machine.ErrUnreleasedInstance},
+	{kafka: kerr.GroupMaxSizeReached, err: machine.ErrMaxSizeReached},
+	{kafka: kerr.FencedMemberEpoch, err: machine.ErrFencedMemberEpoch},
+	{kafka: kerr.StaleMemberEpoch, err: machine.ErrStaleMemberEpoch},
+	{kafka: kerr.UnsupportedAssignor, err: machine.ErrUnsupportedAssignor},
+	{kafka: kerr.UnsupportedVersion, err: machine.ErrUnsupportedVersion},
+	{kafka: kerr.NonEmptyGroup, err: machine.ErrNonEmptyGroup},
+	{kafka: kerr.GroupSubscribedToTopic, err: machine.ErrSubscribedToTopic},
+	{kafka: kerr.OffsetMetadataTooLarge, err: machine.ErrOffsetMetadataTooLarge},
+	{kafka: kerr.CoordinatorNotAvailable, err: machine.ErrCoordinatorNotAvailable},
 
 	// configs, transport, context
 	{kafka: kerr.InvalidConfig, err: &configs.Error{}, match: is[*configs.Error]},

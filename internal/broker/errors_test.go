@@ -87,7 +87,7 @@ func TestEveryErrorHasACode(t *testing.T) {
 		}
 	}
 	sentinels := func(name string) bool { return strings.HasPrefix(name[strings.Index(name, ".")+1:], "Err") }
-	for _, dir := range []string{"../../replication", "../../log", "../../log/record"} {
+	for _, dir := range []string{"../../replication", "../../log", "../../log/record", "../groups", "../groups/machine"} {
 		found := exportedErrors(t, dir)
 		require.NotEmpty(t, found)
 		rows := 0

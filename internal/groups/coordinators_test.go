@@ -332,7 +332,7 @@ func TestRewriteInterrupted(t *testing.T) {
 		c := newCoordinators(t).c
 		var cs *Coordinators
 		interrupted := 0
-		c.Appending = func() {
+		c.Changed = func() {
 			sh := cs.mu.shards[0]
 			sh.mu.Lock()
 			w := sh.mu.rewrite
@@ -551,15 +551,18 @@ func TestPattern(t *testing.T) {
 // TestClosing: after the owner's end nothing is left unanswered.
 func TestClosing(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s := newStore(t, storeConfig{})
+		s := newStore(t, storeConfig{replicas: []int32{1, 2}, minISR: 2})
 		o := &owner{}
 		c := newCoordinators(t).c
 		c.Spawn = o.spawn
 		cs, err := New(c)
 		require.NoError(t, err)
-		serve(t, cs, s)
+		cs.Lead(0, s.epoch, s.replica, topics{})
+		s.confirm(2)
+		await(t, cs, Serving)
 		o.close()
 		first, second := submit(cs, commitOf("g", "orders", 6, ""), "g"), submit(cs, commitOf("g", "orders", 7, ""), "g")
+		s.confirm(2)
 		synctest.Wait()
 		require.Empty(t, first, "there is nobody to go on")
 		cs.Close()

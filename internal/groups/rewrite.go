@@ -131,6 +131,8 @@ func (s *shard) advance(offset int64) {
 	offset = min(offset, s.replica.Log().Offsets().LastStableOffset)
 	if err := s.replica.AdvanceLogStart(offset, s.epoch); err != nil {
 		s.owner.logger.Debug("group coordinator: the log keeps its old start", "partition", s.partition, "offset", offset, "error", err)
+	} else if f := s.owner.c.Changed; f != nil {
+		f()
 	}
 }
 

@@ -57,7 +57,7 @@ func (s *shard) append(rd *round) (ended bool) {
 		s.write.result = replication.AppendResult{Err: err}
 		return true
 	}
-	if f := s.owner.c.Appending; f != nil {
+	if f := s.owner.c.Changed; f != nil {
 		f()
 	}
 	s.write.turn.Store(appending)

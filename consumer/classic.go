@@ -226,7 +226,7 @@ func (m *classic) beat(now, sent time.Time, err error) outcome {
 		}
 	case !ok || ke == kerr.NotCoordinator || ke == kerr.CoordinatorNotAvailable:
 		m.beatAt = now.Add(min(coordinatorBackoffMax, m.interval()))
-		return outcome{relocate: true}
+		return outcome{relocate: true, trouble: err}
 	case ke == kerr.CoordinatorLoadInProgress:
 	case m.phase == joinedUp || ke == kerr.FencedInstanceID:
 		return m.failed(now, err)
@@ -332,12 +332,12 @@ func (m *classic) failed(now time.Time, err error) outcome {
 	switch {
 	case m.leaving:
 		m.retry.failed(now)
-		return outcome{relocate: true}
+		return outcome{relocate: true, trouble: err}
 	case isUnsupported(err):
 		return outcome{end: &GroupError{Group: m.group, Err: err}}
 	case !ok, ke == kerr.NotCoordinator, ke == kerr.CoordinatorNotAvailable:
 		m.retry.failed(now)
-		return outcome{relocate: true}
+		return outcome{relocate: true, trouble: err}
 	case ke == kerr.UnknownMemberID:
 		m.forget()
 		m.id = ""
@@ -352,7 +352,7 @@ func (m *classic) failed(now time.Time, err error) outcome {
 		return outcome{end: &InstanceError{Group: m.group, InstanceID: m.instance, Err: err}}
 	case ke.Retriable, ke == kerr.UnknownServerError:
 		m.retry.failed(now)
-		return outcome{}
+		return outcome{trouble: err}
 	}
 	return outcome{end: &GroupError{Group: m.group, Err: err}}
 }

@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -100,7 +101,7 @@ type GroupStatus struct {
 	State       MemberState
 	Coordinator int32 // node; -1 not known
 	LateMarks   int64 // marks that came too late: the partition was another's by then
-	Err         error // why it is not a member, if so
+	Err         error // why it is not a member, or may soon not be: errors that have not passed
 }
 
 // group is what a consumer keeps of its group. Everything but the channels and config is guarded by Consumer.mu.
@@ -137,6 +138,7 @@ type group struct {
 	givenUp    bool           // everything is given up: the member may leave
 	census     map[string]int // partitions by topic at the first assignment; nil before
 	err        error          // why it is not a member, if so
+	trouble    error          // of the last request of the membership
 }
 
 // assignment is what the coordinator gave a member, by topic. One of the id (KIP-848) and the name (classic) is known.
@@ -195,6 +197,7 @@ type ownedPartition struct {
 // outcome is what a machine makes of an answer.
 type outcome struct {
 	relocate    bool         // the coordinator must be looked for
+	trouble     error        // it will be tried again because of this
 	lost        error        // the membership is over, and all partitions with it
 	end         error        // and no other will begin
 	unsupported bool         // the coordinator does not speak this protocol
@@ -233,7 +236,7 @@ func (c *Consumer) GroupStatus() GroupStatus {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := GroupStatus{Group: c.config.Group, Protocol: g.protocol, Coordinator: node, LateMarks: g.late, Err: g.err}
+	s := GroupStatus{Group: c.config.Group, Protocol: g.protocol, Coordinator: node, LateMarks: g.late, Err: errors.Join(g.err, g.trouble)}
 	if g.machine != nil {
 		s.MemberID, s.Generation = g.machine.member()
 	}

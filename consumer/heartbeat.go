@@ -217,7 +217,7 @@ func (h *heartbeats) answer(now, sent time.Time, _ messageRequest, resp messageR
 func (h *heartbeats) tookLeave(now time.Time, err error) outcome {
 	if err != nil && !isUnsupported(err) {
 		h.retry.failed(now)
-		return outcome{relocate: true}
+		return outcome{relocate: true, trouble: err}
 	}
 	h.leaving, h.epoch, h.full, h.beatAt, h.done = false, 0, true, now, h.quitting
 	h.retry.worked()
@@ -232,7 +232,7 @@ func (h *heartbeats) failed(now time.Time, err error) outcome {
 		return outcome{unsupported: true, lost: err}
 	case !ok, ke == kerr.NotCoordinator, ke == kerr.CoordinatorNotAvailable:
 		h.retry.failed(now)
-		return outcome{relocate: true}
+		return outcome{relocate: true, trouble: err}
 	case ke == kerr.UnknownMemberID, ke == kerr.FencedMemberEpoch, ke == kerr.GroupIDNotFound && h.epoch > 0:
 		h.leaving = ke == kerr.FencedMemberEpoch && h.epoch == 0 // it thinks this id a member
 		h.epoch, h.beatAt = 0, now
@@ -251,12 +251,12 @@ func (h *heartbeats) failed(now time.Time, err error) outcome {
 			return outcome{end: &InstanceError{Group: h.group, InstanceID: h.instance, Err: err}}
 		}
 		h.retry.failed(now)
-		return outcome{}
+		return outcome{trouble: err}
 	case ke == kerr.FencedInstanceID:
 		return outcome{end: &InstanceError{Group: h.group, InstanceID: h.instance, Err: err}}
 	case ke.Retriable, ke == kerr.UnknownServerError:
 		h.retry.failed(now)
-		return outcome{}
+		return outcome{trouble: err}
 	}
 	return outcome{end: &GroupError{Group: h.group, Err: err}}
 }

@@ -142,6 +142,10 @@ func (c *Consumer) absorbLocked(now time.Time, r result) (wrong bool) {
 		return false
 	}
 	o := g.machine.answer(now, r.sent, r.req, r.resp, r.err)
+	if _, generation := g.machine.member(); generation > 0 {
+		g.protocol = g.machine.kind()
+	}
+	g.trouble = o.trouble
 	if o.unsupported {
 		c.fallBackLocked(o.lost)
 	}
@@ -351,7 +355,7 @@ func (c *Consumer) locateLocked() {
 		case ok && !ke.Retriable || isUnsupported(err):
 			c.endLocked(&GroupError{Group: c.config.Group, Err: err})
 		default:
-			g.err = err
+			g.trouble = err
 		}
 		c.mu.Unlock()
 		signal(g.wake)

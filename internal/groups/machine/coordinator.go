@@ -18,6 +18,7 @@ type Coordinator struct {
 	groups   map[string]*group
 	timers   timers
 	expiry   timer
+	live     bool // loading is over
 
 	open    []*consumerGroup // with a draft that Flush will make entries of
 	changes []change         // decided, to be written by Flush
@@ -202,7 +203,7 @@ func (c *Coordinator) Replay(e entry.Entry) {
 
 // Loaded ends loading: sessions begin, everybody has a whole session timeout to be heard of.
 func (c *Coordinator) Loaded(now time.Time, m Metadata, fx *Effects) {
-	c.metadata = m
+	c.metadata, c.live = m, true
 	for _, id := range c.ids() {
 		g := c.groups[id]
 		if g.classic != nil {

@@ -11,7 +11,9 @@ const maxString = entry.MaxString
 
 // tooLong finds strings in a request that cannot be written as they are.
 func tooLong(r Request) error {
-	long := func(ss ...string) bool { return slices.ContainsFunc(ss, func(s string) bool { return len(s) > maxString }) }
+	long := func(ss ...string) bool {
+		return slices.ContainsFunc(ss, func(s string) bool { return len(s) > maxString })
+	}
 	if long(r.group()) {
 		return ErrInvalidGroupID
 	}

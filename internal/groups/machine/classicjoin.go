@@ -1,0 +1,254 @@
+package machine
+
+import (
+	"bytes"
+	"slices"
+	"time"
+
+	"github.com/insynclog/insync/internal/groups/entry"
+)
+
+// join decides a JoinGroup (kafka-semantics: classic protocol).
+func (c *Coordinator) join(now time.Time, id uint64, g *group, r *Join, fx *Effects) {
+	refuse := func(err error) { fx.refuseWith(id, err, &Joined{MemberID: r.MemberID, Generation: -1}) }
+	switch {
+	case r.Group == "":
+		refuse(ErrInvalidGroupID)
+		return
+	case g != nil && g.consumer != nil && !g.consumer.empty():
+		g.consumer.classicJoin(now, id, r, fx)
+		return
+	case r.SessionTimeout < c.c.MinSessionTimeout || r.SessionTimeout > c.c.MaxSessionTimeout:
+		refuse(ErrInvalidSessionTimeout)
+		return
+	case g != nil && g.consumer != nil:
+		c.replaceConsumer(id, g, r)
+		return
+	case g == nil || g.classic == nil:
+		if r.MemberID != "" {
+			refuse(ErrUnknownMember)
+			return
+		}
+		if r.ProtocolType == "" || len(r.Protocols) == 0 {
+			refuse(ErrInconsistentProtocol)
+			return
+		}
+		g = c.group(r.Group)
+		g.classic = newClassicGroup(c, g)
+	}
+	k := g.classic
+	if err := k.admit(r); err != nil {
+		refuse(err)
+		return
+	}
+	switch {
+	case r.MemberID != "":
+		k.joinKnown(now, id, r, fx)
+	case r.InstanceID != "" && k.instances[r.InstanceID] != "":
+		k.replaceStatic(now, id, k.members[k.instances[r.InstanceID]], r, fx)
+	case r.InstanceID == "" && r.RequireMemberID:
+		k.introduce(now, id, r, fx)
+	default:
+		k.add(now, id, k.newMemberID(r), r, fx)
+	}
+}
+
+// replaceConsumer ends an empty consumer group for a member that speaks the classic protocol.
+func (c *Coordinator) replaceConsumer(id uint64, g *group, r *Join) {
+	entries := g.consumer.tombstones()
+	if len(entries) == 0 {
+		g.consumer = nil // it was never written
+		g.writing = true
+		g.later = append(g.later, func(now time.Time, fx *Effects) { c.Step(now, id, r, fx) })
+		return
+	}
+	c.write(g, true, entries, func(now time.Time, err error, fx *Effects) {
+		if err != nil {
+			fx.refuseWith(id, err, &Joined{Generation: -1})
+			return
+		}
+		g.later = append([]func(now time.Time, fx *Effects){func(now time.Time, fx *Effects) { c.Step(now, id, r, fx) }}, g.later...)
+	})
+}
+
+func (k *classicGroup) newMemberID(r *Join) string {
+	if r.InstanceID != "" {
+		return r.InstanceID + "-" + k.c.c.NewID()
+	}
+	return r.ClientID + "-" + k.c.c.NewID()
+}
+
+// admit tells whether there is room, and something in common with the others.
+func (k *classicGroup) admit(r *Join) error {
+	known := k.members[r.MemberID] != nil || r.InstanceID != "" && k.instances[r.InstanceID] != ""
+	size := len(k.members) + len(k.pending)
+	if k.pending[r.MemberID] != nil {
+		size-- // it is one of them
+	}
+	if !known && size >= k.c.c.MaxSize {
+		return ErrMaxSizeReached
+	}
+	if r.ProtocolType == "" || len(r.Protocols) == 0 {
+		return ErrInconsistentProtocol
+	}
+	if len(k.members) == 0 {
+		return nil
+	}
+	common := slices.ContainsFunc(r.Protocols, func(p Protocol) bool {
+		return !slices.ContainsFunc(k.order, func(id string) bool { return id != r.MemberID && !k.members[id].supports(p.Name) })
+	})
+	if r.ProtocolType != k.protocolType || !common {
+		return ErrInconsistentProtocol
+	}
+	return nil
+}
+
+// introduce tells a new member its id, with which it is to join (KIP-394): a client that loses the answer to its first JoinGroup would otherwise leave a member behind that nobody speaks for.
+func (k *classicGroup) introduce(now time.Time, id uint64, r *Join, fx *Effects) {
+	memberID := k.newMemberID(r)
+	t := &timer{}
+	k.pending[memberID] = t
+	k.c.start(k.g, t, now.Add(r.SessionTimeout), func(now time.Time, fx *Effects) {
+		if k.g.classic == k && k.pending[memberID] == t {
+			delete(k.pending, memberID)
+			k.shrunk(now, "a member that was given an id has not joined", fx)
+		}
+	})
+	fx.refuseWith(id, ErrMemberIDRequired, &Joined{MemberID: memberID, Generation: -1})
+}
+
+// unpend takes an id from those that were given out.
+func (k *classicGroup) unpend(memberID string) bool {
+	t := k.pending[memberID]
+	if t == nil {
+		return false
+	}
+	k.c.timers.stop(t)
+	delete(k.pending, memberID)
+	return true
+}
+
+// add takes a new member in.
+func (k *classicGroup) add(now time.Time, id uint64, memberID string, r *Join, fx *Effects) {
+	m := &classicMember{id: memberID, instanceID: r.InstanceID, fresh: true}
+	m.tell(r)
+	if len(k.members) == 0 {
+		k.protocolType = r.ProtocolType
+	}
+	if k.leader == "" {
+		k.leader = memberID
+	}
+	k.insert(m)
+	k.added = true
+	k.park(now, id, m, fx)
+	k.rebalance(now, "a member joins", fx)
+}
+
+// tell takes what a JoinGroup says of its member.
+func (m *classicMember) tell(r *Join) {
+	m.clientID, m.clientHost, m.session, m.rebalance = r.ClientID, r.ClientHost, r.SessionTimeout, r.RebalanceTimeout
+	if m.rebalance <= 0 { // before version 1, and what some clients send
+		m.rebalance = r.SessionTimeout
+	}
+	m.protocols = make([]Protocol, len(r.Protocols))
+	for i, p := range r.Protocols {
+		m.protocols[i] = Protocol{Name: p.Name, Metadata: slices.Clone(p.Metadata)}
+	}
+}
+
+// park has a JoinGroup wait for the end of the join phase. Its member is alive meanwhile.
+func (k *classicGroup) park(now time.Time, id uint64, m *classicMember, fx *Effects) {
+	if m.joining { // sent again: whoever sent the first one does not listen any more
+		fx.refuseWith(m.join, ErrRebalanceInProgress, &Joined{MemberID: m.id, Generation: -1})
+	}
+	m.joining, m.join = true, id
+	if m.fresh {
+		k.expectWithin(now, m, newMemberTimeout)
+	} else {
+		k.c.timers.stop(&m.timer)
+	}
+}
+
+// joinKnown decides the JoinGroup of a member that has an id.
+func (k *classicGroup) joinKnown(now time.Time, id uint64, r *Join, fx *Effects) {
+	if k.unpend(r.MemberID) {
+		k.add(now, id, r.MemberID, r, fx)
+		return
+	}
+	m, err := k.find(r.MemberID, r.InstanceID)
+	if err != nil {
+		fx.refuseWith(id, err, &Joined{MemberID: r.MemberID, Generation: -1})
+		return
+	}
+	same := slices.EqualFunc(m.protocols, r.Protocols, func(a, b Protocol) bool { return a.Name == b.Name && bytes.Equal(a.Metadata, b.Metadata) })
+	switch {
+	case k.state == completingRebalance && same:
+		fx.reply(id, k.joined(m)) // it has lost the answer
+	case k.state == classicStable && same && m.id != k.leader:
+		k.keepAlive(now, m)
+		fx.reply(id, k.joined(m))
+	default:
+		m.tell(r)
+		k.park(now, id, m, fx)
+		k.rebalance(now, "a member joins again", fx)
+	}
+}
+
+// joined is the answer to a JoinGroup in the present generation.
+func (k *classicGroup) joined(m *classicMember) *Joined {
+	j := &Joined{MemberID: m.id, Generation: k.generation, ProtocolType: k.protocolType, Protocol: k.protocol, Leader: k.leader}
+	if m.id == k.leader {
+		j.Members = k.joinedMembers()
+	}
+	return j
+}
+
+func (k *classicGroup) joinedMembers() []JoinedMember {
+	list := make([]JoinedMember, len(k.order))
+	for i, id := range k.order {
+		m := k.members[id]
+		list[i] = JoinedMember{MemberID: id, InstanceID: m.instanceID, Metadata: k.metadata(m)}
+	}
+	return list
+}
+
+// replaceStatic gives the place of a static member to its next incarnation (KIP-345). A stable group whose protocol stays goes on as it is: that is what static members are for.
+func (k *classicGroup) replaceStatic(now time.Time, id uint64, old *classicMember, r *Join, fx *Effects) {
+	wasLeader := k.leader
+	old.refuse(ErrFencedInstance, fx)
+	k.c.timers.stop(&old.timer)
+	m := &classicMember{id: k.newMemberID(r), instanceID: old.instanceID, assignment: old.assignment, synced: old.synced}
+	m.tell(r)
+	k.exchange(old, m)
+	if k.state != classicStable || k.choose() != k.protocol {
+		k.park(now, id, m, fx)
+		k.rebalance(now, "a static member comes back", fx)
+		return
+	}
+	k.c.write(k.g, true, []entry.Entry{k.entry()}, func(now time.Time, err error, fx *Effects) {
+		if err != nil {
+			k.exchange(m, old)
+			k.keepAlive(now, old)
+			fx.refuseWith(id, err, &Joined{Generation: -1})
+			return
+		}
+		k.keepAlive(now, m)
+		j := k.joined(m)
+		j.SkipAssignment = r.SkipAssignment && k.leader == m.id
+		if !r.SkipAssignment { // it would assign anew if it were told that it leads (KIP-814)
+			j.Leader, j.Members = wasLeader, nil
+		}
+		fx.reply(id, j)
+	})
+}
+
+// exchange puts one member into another one's place.
+func (k *classicGroup) exchange(old, m *classicMember) {
+	delete(k.members, old.id)
+	k.order[slices.Index(k.order, old.id)] = m.id
+	k.members[m.id] = m
+	k.instances[m.instanceID] = m.id
+	if k.leader == old.id {
+		k.leader = m.id
+	}
+}

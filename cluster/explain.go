@@ -24,7 +24,7 @@ const (
 	NoMembers                     // nobody is in the group
 	NotAssigned                   // no member has it: none subscribes to the topic, or its leader's assignor left it out
 	Rebalancing                   // its next owner waits for the present one to give it up, or the group is not stable
-	Paused                        // its member has paused it
+	Paused                        // its member has paused it and said so: insync's consumers do when they commit what is marked
 	OpenTransaction               // all that is there belongs to, or lies behind, a transaction that is not ended
 	AtEnd                         // everything is read
 )
@@ -51,8 +51,8 @@ type Explanation struct {
 	Next      string // the member that is about to have the partition, if another one than Partition.Member; "" none
 }
 
-// pausedPrefix begins the text with a committed offset that tells that the member has paused the partition; package consumer writes it.
-const pausedPrefix = "paused"
+// pausedNote is the text with a committed offset that tells that a member has paused the partition; package consumer writes it.
+func pausedNote(memberID string) string { return "paused by " + memberID }
 
 // String is a sentence.
 func (e Explanation) String() string {
@@ -124,7 +124,7 @@ func reason(g *GroupStatus, e *Explanation) Reason {
 		return Rebalancing
 	case p.Member == "":
 		return NotAssigned
-	case strings.HasPrefix(p.Metadata, pausedPrefix):
+	case p.Metadata == pausedNote(p.Member):
 		return Paused
 	case p.Lag > 0:
 		return Reading

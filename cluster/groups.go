@@ -333,40 +333,43 @@ func (a *Admin) topicName(ctx context.Context, id [16]byte) (string, error) {
 	return *resp.Topics[0].Topic, nil
 }
 
-// measure finds where a partition begins and ends, by one fetch at the committed offset, which also brings the first record that is not committed.
+// measure finds where a partition begins and ends, by one fetch at the committed offset, which also brings the first record that is not committed. If the leader is not where it was, it looks once more.
 func (a *Admin) measure(ctx context.Context, p *GroupPartition) {
+	if p.Err = a.measureOnce(ctx, p); p.Err == nil || errors.Is(p.Err, kerr.UnknownTopicOrPartition) || errors.Is(p.Err, kerr.OffsetOutOfRange) {
+		return
+	}
+	select {
+	case <-a.client.Refresh(p.Topic):
+		p.Err = a.measureOnce(ctx, p)
+	case <-ctx.Done():
+	}
+}
+
+func (a *Admin) measureOnce(ctx context.Context, p *GroupPartition) error {
 	t, err := a.client.Topic(ctx, p.Topic, false)
 	switch {
 	case err != nil:
-		p.Err = err
-		return
+		return err
 	case t.Err != nil:
-		p.Err = t.Err
-		return
+		return t.Err
 	case int(p.Partition) >= len(t.Partitions):
-		p.Err = kerr.UnknownTopicOrPartition
-		return
+		return kerr.UnknownTopicOrPartition
 	case t.Partitions[p.Partition].Leader < 0:
-		p.Err = kerr.LeaderNotAvailable
-		return
+		return kerr.LeaderNotAvailable
 	}
 	first, err := a.peek(ctx, t, p, max(p.Committed, 0))
 	if errors.Is(err, kerr.OffsetOutOfRange) && p.Committed < 0 {
 		first, err = a.peek(ctx, t, p, max(p.Start, 0)) // the answer to the first one said where the log begins
 	}
-	if errors.Is(err, kerr.NotLeaderForPartition) || errors.Is(err, kerr.FencedLeaderEpoch) {
-		a.client.Refresh(p.Topic)
+	if p.Stable >= 0 {
+		from := p.Committed
+		if from < 0 {
+			from = p.Start
+		}
+		p.Lag = max(p.Stable-from, 0)
+		if p.Lag > 0 && !first.IsZero() {
+			p.LagTime = max(time.Since(first), 0)
+		}
 	}
-	p.Err = err
-	if p.Stable < 0 {
-		return
-	}
-	from := p.Committed
-	if from < 0 {
-		from = p.Start
-	}
-	p.Lag = max(p.Stable-from, 0)
-	if p.Lag > 0 && !first.IsZero() {
-		p.LagTime = max(time.Since(first), 0)
-	}
+	return err
 }

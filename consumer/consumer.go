@@ -166,7 +166,8 @@ func (c *Consumer) leaveGroup() {
 	}
 }
 
-// Pause stops fetching partitions of a topic (all that are assigned if none is named) and keeps back what is buffered of them, until Resume.
+// Pause stops fetching partitions of a topic (all that are assigned if none is named) and keeps back what is buffered of them, until Resume. A member of a group with Commit AtLeastOnce says so in the text
+// that is stored with the committed offset, where cluster.Admin.Explain finds it.
 func (c *Consumer) Pause(topic string, partitions ...int32) error {
 	return c.setPaused(topic, partitions, true)
 }
@@ -199,6 +200,9 @@ func (c *Consumer) setPaused(topic string, numbers []int32, paused bool) error {
 	}
 	c.wakeFetchersLocked()
 	signal(c.ready) // buffered batches may be handed out again
+	if c.group != nil {
+		signal(c.group.dirty) // whoever looks at the group is to see it
+	}
 	return nil
 }
 

@@ -69,8 +69,23 @@ func (c *Consumer) due(p *partition) (offset int64, epoch int32, ok bool) {
 	if c.config.Commit != AtLeastOnce {
 		return 0, 0, false
 	}
-	return p.uncommitted()
+	if offset, epoch, ok = p.uncommitted(); ok || p.paused == p.pausedTold {
+		return offset, epoch, ok
+	}
+	// Whoever looks at the group is to see that the partition is paused, or is not any more: with the offset as it is.
+	switch {
+	case p.committed >= 0:
+		offset = p.committed
+	case p.handedTo < 0:
+		offset = p.position
+	default:
+		offset = p.floor
+	}
+	return offset, -1, offset >= 0
 }
+
+// pausedNote is what is stored with a committed offset while the partition is paused; it names the member, so that it means nothing once another one has the partition.
+func pausedNote(memberID string) string { return "paused by " + memberID }
 
 // lastCommit is what is committed of a partition that is given up. With AtMostOnce what was committed ahead and not handed out is given back.
 func (c *Consumer) lastCommit(p *partition) (offset int64, epoch int32, ok bool) {

@@ -246,6 +246,7 @@ func (c *Consumer) confirmedLocked(p *partition) bool {
 type commitItem struct {
 	p      *partition
 	offset int64
+	paused bool
 }
 
 // picker says what is to be committed of a partition. It is called with the consumer's lock held.
@@ -298,7 +299,7 @@ func (c *Consumer) commitRequest(pick picker) (req *kmsg.OffsetCommitRequest, it
 		if !ok {
 			continue
 		}
-		items = append(items, commitItem{p, offset})
+		items = append(items, commitItem{p, offset, p.paused})
 		i := slices.IndexFunc(req.Topics, func(t kmsg.OffsetCommitRequestTopic) bool { return t.Topic == p.topic })
 		if i < 0 {
 			t := kmsg.NewOffsetCommitRequestTopic()
@@ -307,6 +308,10 @@ func (c *Consumer) commitRequest(pick picker) (req *kmsg.OffsetCommitRequest, it
 		}
 		rp := kmsg.NewOffsetCommitRequestTopicPartition()
 		rp.Partition, rp.Offset, rp.LeaderEpoch = p.number, offset, epoch
+		if p.paused {
+			note := pausedNote(req.MemberID)
+			rp.Metadata = &note
+		}
 		req.Topics[i].Partitions = append(req.Topics[i].Partitions, rp)
 	}
 	return req, items, c.group.life
@@ -368,7 +373,7 @@ func (c *Consumer) commitOnce(ctx context.Context, req *kmsg.OffsetCommitRequest
 func (c *Consumer) committed(it commitItem) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	it.p.committed, it.p.committedRun = it.offset, it.p.run
+	it.p.committed, it.p.committedRun, it.p.pausedTold = it.offset, it.p.run, it.paused
 	if it.p.baseline && it.p.position == it.offset {
 		it.p.baseline = false
 		c.wakeFetchersLocked()

@@ -84,6 +84,7 @@ type membership struct {
 	markedEpoch  int32 // leader epoch of the last record marked
 	committed    int64 // as the coordinator knows it; -1 unknown, nothing
 	committedRun int   // run of committed: after a Seek back it follows
+	pausedTold   bool  // the coordinator has been told that it is paused
 	baseline     bool  // the position it begins at must be committed before anything is handed out
 	expected     int64 // External: what the application's store should hold; -1 nothing
 }

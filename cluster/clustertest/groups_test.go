@@ -58,7 +58,9 @@ func (w *crew) add() *worker {
 	w.hired++
 	name, began := "worker-"+strconv.Itoa(w.hired), time.Now()
 	tell := func(what string) func(context.Context, []consumer.TopicPartition) {
-		return func(_ context.Context, tps []consumer.TopicPartition) { w.t.Log(name, "after", time.Since(began), what, tps) }
+		return func(_ context.Context, tps []consumer.TopicPartition) {
+			w.t.Log(name, "after", time.Since(began), what, tps)
+		}
 	}
 	cfg.OnAssigned, cfg.OnRevoked, cfg.OnLost = tell("gets"), tell("gives up"), tell("loses")
 	con, err := consumer.New(cfg)
@@ -88,8 +90,12 @@ func (w *crew) add() *worker {
 	return x
 }
 
-// close has a worker leave in good order.
-func (w *crew) close(x *worker) { w.end(x, (*consumer.Consumer).Close) }
+// close has a worker leave in good order: it finishes the record in its hands first.
+func (w *crew) close(x *worker) {
+	x.stop()
+	<-x.done
+	w.end(x, (*consumer.Consumer).Close)
+}
 
 // kill has a worker die: nothing is committed, nobody is told.
 func (w *crew) kill(x *worker) { w.end(x, (*consumer.Consumer).Kill) }
@@ -107,6 +113,13 @@ func (w *crew) end(x *worker, how func(*consumer.Consumer) error) {
 	assert.NoError(w.t, how(x.Consumer))
 	x.stop()
 	<-x.done
+}
+
+// list is the workers that are there.
+func (w *crew) list() []*worker {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.workers)
 }
 
 // processed counts distinct records and repetitions.

@@ -80,10 +80,11 @@ func (w *worker) apply(ctx context.Context, s *story) error {
 	})
 }
 
-// leave is the orderly end: what is done is committed, and others go on at once.
+// leave is the orderly end: the job at hand is finished, what is done is committed, and others go on at once.
 func (w *worker) leave(s *story) error {
-	err := w.Close()
-	return w.gone(s, err)
+	w.stop()
+	<-w.ended
+	return w.gone(s, w.Close())
 }
 
 // kill is the other one.

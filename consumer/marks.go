@@ -55,7 +55,7 @@ func (p *partition) uncommitted() (offset int64, epoch int32, ok bool) {
 		return 0, 0, false
 	}
 	offset = p.marked
-	if p.markedRun == p.run && p.marked >= p.handedEnd {
+	if p.markedRun == p.run && p.handedEnd >= 0 && p.marked >= p.handedEnd {
 		offset = max(offset, p.position)
 	}
 	return offset, p.markedEpoch, offset != p.committed

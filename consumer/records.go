@@ -162,7 +162,8 @@ func (c *Consumer) end(d *delivery) {
 	drop := d.chunk
 	if drop != nil && d.batch != nil && drop.generation == drop.p.generation {
 		drop.p.position = max(drop.p.position, d.read)
-		drop.p.expected = d.expected // the rest of the batch comes again
+		drop.p.handedEnd = max(drop.p.handedEnd, d.read) // the record at which the loop was left is not processed before it is marked
+		drop.p.expected = d.expected                     // the rest of the batch comes again
 	}
 	if drop != nil && !c.mu.closed {
 		c.mu.queue = append([]*chunk{drop}, c.mu.queue...)

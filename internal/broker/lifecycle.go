@@ -364,6 +364,15 @@ func (b *Broker) checkpoint() {
 		b.changed.Store(true)
 		b.logger.Error("cannot write checkpoints", "error", err)
 	}
+	for _, p := range b.replicas.all() {
+		if p.replica == nil {
+			continue
+		}
+		// What lies below a log's start goes, as in Kafka whatever the topic's policy is; without such segments this is one comparison.
+		if _, err := p.replica.DeleteOldSegments(); err != nil && b.ctx.Err() == nil {
+			b.logger.Error("cannot delete old segments", "topic", p.topic, "partition", p.index, "error", err)
+		}
+	}
 }
 
 // sleep waits; false if ctx ended first.

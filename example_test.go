@@ -37,7 +37,7 @@ func run(ctx context.Context, dir, listen string) error {
 	}
 	fmt.Println("on stable storage at offset", md.Offset)
 
-	c, err := consumer.New(consumer.Config{Client: node.Client(), Topics: []string{"orders"}})
+	c, err := consumer.New(consumer.Config{Client: node.Client(), Group: "billing", Topics: []string{"orders"}})
 	if err != nil {
 		return err
 	}
@@ -47,7 +47,8 @@ func run(ctx context.Context, dir, listen string) error {
 			return err
 		}
 		fmt.Printf("%s is %s\n", r.Key, r.Value)
-		break // it would wait for more
+		c.MarkProcessed(r) // only what is marked is committed, for the group to go on behind it
+		break              // it would wait for more
 	}
 	return nil
 }

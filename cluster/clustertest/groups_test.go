@@ -30,6 +30,7 @@ type crew struct {
 	mu      sync.Mutex
 	workers []*worker
 	hired   int
+	quiet   bool                // nothing is told of who gets what
 	seen    map[string][]string // records by value: who processed it, and where it was
 }
 
@@ -62,7 +63,9 @@ func (w *crew) add() *worker {
 			w.t.Log(name, "after", time.Since(began), what, tps)
 		}
 	}
-	cfg.OnAssigned, cfg.OnRevoked, cfg.OnLost = tell("gets"), tell("gives up"), tell("loses")
+	if !w.quiet {
+		cfg.OnAssigned, cfg.OnRevoked, cfg.OnLost = tell("gets"), tell("gives up"), tell("loses")
+	}
 	con, err := consumer.New(cfg)
 	require.NoError(w.t, err)
 	ctx, stop := context.WithCancel(context.Background())

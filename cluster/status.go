@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/insynclog/insync/log"
 	"github.com/insynclog/insync/replication"
@@ -22,6 +23,8 @@ type Status struct {
 	Brokers     []BrokerStatus
 	Topics      []TopicStatus
 	Replicas    []ReplicaStatus // of this node
+	// Coordinators are the group coordinators on this node: one for each partition of __consumer_offsets that it leads.
+	Coordinators []CoordinatorStatus
 }
 
 // BrokerStatus is one registered node.
@@ -61,6 +64,19 @@ type ReplicaStatus struct {
 	Err       error // why it is offline
 }
 
+// CoordinatorStatus is the coordinator of the groups of one partition of __consumer_offsets.
+type CoordinatorStatus struct {
+	Partition   int32
+	LeaderEpoch int32
+	State       string        // loading, serving, stopped
+	LoadTime    time.Duration // what it took to load the groups' state
+	LoadEntries int64         // that were read
+	LoadBytes   int64
+	LogBytes    int64 // what a load would read now, about: kept to a small multiple of the state
+	Waiting     int   // requests that are not answered yet, joins that wait for others included
+	Err         error // why it stopped, if that was not an orderly end
+}
+
 // Status returns a snapshot; it costs a copy of the metadata and takes no lock for long. After Close it is the zero Status but for NodeID.
 func (n *Node) Status() Status {
 	s := Status{NodeID: n.cfg.NodeID, Addr: n.addr, Controller: -1}
@@ -91,6 +107,12 @@ func (n *Node) Status() Status {
 	slices.SortFunc(s.Topics, func(a, b TopicStatus) int { return cmp.Compare(a.Name, b.Name) })
 	for _, r := range n.broker.Replicas() {
 		s.Replicas = append(s.Replicas, ReplicaStatus{Topic: r.Topic, Partition: r.Partition, Role: roleName(r.Role), Offsets: r.Offsets, Err: r.Err})
+	}
+	for _, g := range n.broker.Coordinators() {
+		s.Coordinators = append(s.Coordinators, CoordinatorStatus{
+			Partition: g.Partition, LeaderEpoch: g.LeaderEpoch, State: g.Phase.String(), LoadTime: g.Load.Duration, LoadEntries: g.Load.Entries, LoadBytes: g.Load.Bytes,
+			LogBytes: g.LogBytes, Waiting: g.Waiting, Err: g.Err,
+		})
 	}
 	return s
 }

@@ -94,6 +94,12 @@ func TestGroupAdmin(t *testing.T) {
 		x := w.add()
 		g := w.settle()
 		assert.Equal(t, cluster.ConsumerProtocol, g.Protocol)
+		s := c.Node(g.Coordinator).Status()
+		require.NotEmpty(t, s.Coordinators)
+		for _, co := range s.Coordinators {
+			assert.Equal(t, "serving", co.State)
+			assert.NoError(t, co.Err)
+		}
 		assert.ErrorIs(t, w.admin.DeleteGroup(ctx, "g"), kerr.NonEmptyGroup)
 		assert.ErrorIs(t, w.admin.SetGroupOffsets(ctx, "g", map[cluster.TopicPartition]int64{p0: 0}), kerr.UnknownMemberID)
 		assert.ErrorIs(t, w.admin.DeleteGroupOffsets(ctx, "g", p0), kerr.GroupSubscribedToTopic)

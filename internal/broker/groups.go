@@ -52,6 +52,9 @@ func (b *Broker) newGroups() (*groups.Coordinators, error) {
 	})
 }
 
+// Coordinators tells about the group coordinators of this node, by partition of __consumer_offsets.
+func (b *Broker) Coordinators() []groups.Status { return b.groups.Status() }
+
 // staticText is the value of a key of the static configuration, or its default.
 func (b *Broker) staticText(key string) string {
 	k, _ := configs.LookupBroker(key)

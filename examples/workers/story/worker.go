@@ -29,6 +29,8 @@ func (s *story) hire(n int) error {
 		cfg := consumer.Config{
 			Client: s.nodes[s.hired%len(s.nodes)].Client(), Group: group, Topics: []string{topic},
 			SessionTimeout: sessionTimeout, CommitInterval: 100 * time.Millisecond,
+			// On a machine that is busy enough even a live worker may not be heard of in time.
+			OnLost: func(_ context.Context, lost []consumer.TopicPartition) { s.lost.Add(int64(len(lost))) },
 		}
 		if s.Store != nil {
 			cfg.Commit, cfg.LoadOffsets = consumer.External, s.Store.LoadOffsets

@@ -150,6 +150,46 @@ func testClassicGroup(t *testing.T, version int16) {
 	assert.Equal(t, int64(5), at)
 }
 
+// TestConsumerGroupRevertsToClassic: with the last member that speaks KIP-848 gone the others are told of a rebalance, and may commit what they have processed before they join. Their generation is legal
+// until then; that of a coordinator that has taken over meanwhile is not.
+func TestConsumerGroupRevertsToClassic(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		t.Run(fmt.Sprintf("restart=%v", restart), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				h := groupHarness(t, 1)
+				n := h.coordinatorOf("g")
+				beat := func(member string, epoch int32, topics ...string) *kmsg.ConsumerGroupHeartbeatResponse {
+					resp := call[*kmsg.ConsumerGroupHeartbeatResponse](n, consumerHeartbeat("g", member, epoch, topics...))
+					require.NoError(t, kerr.ErrorForCode(resp.ErrorCode))
+					return resp
+				}
+				beat("modern", 0, "orders")
+				classic := n.join(5, "g", subscription("orders"))
+				commit := commitRequest("g", "orders", 5)
+				commit.MemberID, commit.Generation = classic.MemberID, classic.Generation
+				require.Equal(t, []int16{0}, n.commitCodes(commit))
+				beat("modern", -1)
+
+				want, heard := int16(0), kerr.RebalanceInProgress.Code
+				if restart {
+					n.stop(false)
+					h.start(n.id)
+					n = h.coordinatorOf("g")
+					want, heard = kerr.IllegalGeneration.Code, kerr.IllegalGeneration.Code
+				}
+				heartbeat := kmsg.NewPtrHeartbeatRequest()
+				heartbeat.Version, heartbeat.Group, heartbeat.MemberID, heartbeat.Generation = 4, "g", classic.MemberID, classic.Generation
+				assert.Equal(t, heard, call[*kmsg.HeartbeatResponse](n, heartbeat).ErrorCode)
+				assert.Equal(t, []int16{want}, n.commitCodes(commit))
+				again := call[*kmsg.JoinGroupResponse](n, joinRequest(5, "g", classic.MemberID, subscription("orders")))
+				require.NoError(t, kerr.ErrorForCode(again.ErrorCode))
+				assert.Greater(t, again.Generation, classic.Generation)
+				assert.Equal(t, classic.MemberID, again.LeaderID)
+			})
+		})
+	}
+}
+
 // TestGarbageSubscriptions: what members tell each other means nothing to the broker, which has to live with it all the same.
 func TestGarbageSubscriptions(t *testing.T) {
 	bubble(t, func(t *testing.T) {

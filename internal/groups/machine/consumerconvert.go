@@ -83,14 +83,15 @@ func (k *consumerGroup) onlyClassic(ids []string) bool {
 	return len(ids) > 0 && !slices.ContainsFunc(ids, func(id string) bool { return k.lookup(id).info.Classic == nil })
 }
 
-// revert ends the group in favour of a classic one, whose members are told to join.
+// revert ends the group in favour of a classic one, whose members are told to join. Their generation goes on: a heartbeat in a later one would be told that it is illegal, upon which clients give up their
+// partitions without a commit, where REBALANCE_IN_PROGRESS has them commit first.
 func (k *consumerGroup) revert(d *draft, ids []string) {
 	g := k.g
 	migrants := make([]migrant, len(ids))
 	for i, id := range ids {
 		migrants[i] = k.migrant(k.lookup(id))
 	}
-	epoch := max(k.epoch, d.epoch) + 1
+	epoch := max(k.epoch, d.epoch)
 	protocol := migrants[0].protocols[0].Name // the members choose anew at once
 	successor := newClassicFrom(k.c, g, epoch, protocol, migrants[0].id, migrants)
 	entries := d.first
@@ -99,7 +100,9 @@ func (k *consumerGroup) revert(d *draft, ids []string) {
 			&entry.Member{Group: g.id, MemberID: id, Gone: true})
 	}
 	entries = append(entries, k.tombstones()...)
-	entries = append(entries, successor.entry())
+	written := successor.entry()
+	written.Generation++ // a coordinator that takes over before they have joined knows nothing of the rebalance: to it they come with an old generation, and join all the same
+	entries = append(entries, written)
 	k.draft = nil
 	k.c.write(g, true, entries, func(now time.Time, err error, fx *Effects) {
 		for _, f := range d.finished {

@@ -118,6 +118,7 @@ func (k *consumerGroup) revert(d *draft, ids []string) {
 		if err != nil {
 			return
 		}
+		successor.saved = written
 		g.classic = successor
 		successor.loaded(now, fx)
 		successor.rebalance(now, "the last member that speaks the consumer protocol has left", fx)

@@ -43,7 +43,7 @@ func (k *classicGroup) rebalance(now time.Time, reason string, fx *Effects) {
 func (k *classicGroup) putOff(now time.Time, budget time.Duration) {
 	delay := min(k.c.c.InitialRebalanceDelay, budget)
 	k.remaining = budget - delay
-	k.c.start(k.g, &k.joinEnd, now.Add(delay), func(now time.Time, fx *Effects) {
+	k.start(&k.joinEnd, now.Add(delay), func(now time.Time, fx *Effects) {
 		if k.added && k.remaining > 0 {
 			k.added = false
 			k.putOff(now, k.remaining)
@@ -56,7 +56,7 @@ func (k *classicGroup) putOff(now time.Time, budget time.Duration) {
 
 // awaitJoins limits the join phase.
 func (k *classicGroup) awaitJoins(now time.Time) {
-	k.c.start(k.g, &k.joinEnd, now.Add(k.rebalanceTimeout()), k.complete)
+	k.start(&k.joinEnd, now.Add(k.rebalanceTimeout()), k.complete)
 }
 
 // completeIfAll ends the join phase when everybody is there.
@@ -96,7 +96,7 @@ func (k *classicGroup) complete(now time.Time, fx *Effects) {
 	k.protocol = k.choose()
 	k.become(now, completingRebalance)
 	fx.note(k.g.id, "generation %d: %d members, protocol %s", k.generation, len(k.members), k.protocol)
-	k.c.start(k.g, &k.syncEnd, now.Add(k.rebalanceTimeout()), k.dropUnsynced)
+	k.start(&k.syncEnd, now.Add(k.rebalanceTimeout()), k.dropUnsynced)
 	for _, id := range k.order {
 		m := k.members[id]
 		m.synced = false

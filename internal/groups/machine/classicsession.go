@@ -12,11 +12,20 @@ func (k *classicGroup) keepAlive(now time.Time, m *classicMember) { k.expectWith
 
 // expectWithin has a member removed if nothing is heard of it for some time.
 func (k *classicGroup) expectWithin(now time.Time, m *classicMember, d time.Duration) {
-	k.c.start(k.g, &m.timer, now.Add(d), func(now time.Time, fx *Effects) {
-		if k.g.classic == k && k.members[m.id] == m {
+	k.start(&m.timer, now.Add(d), func(now time.Time, fx *Effects) {
+		if waits := m.joining && !m.fresh || m.syncing; k.members[m.id] == m && !waits {
 			fx.note(k.g.id, "member %s: its session ends", m.id)
 			k.remove(now, m, fx)
 			k.shrunk(now, "a session ended", fx)
+		}
+	})
+}
+
+// start sets a timer. It may ring after it was stopped, if it was due while the group was being written: ring has to look whether there is still something to do.
+func (k *classicGroup) start(t *timer, at time.Time, ring func(now time.Time, fx *Effects)) {
+	k.c.start(k.g, t, at, func(now time.Time, fx *Effects) {
+		if k.g.classic == k {
+			ring(now, fx)
 		}
 	})
 }
@@ -60,4 +69,13 @@ func (c *Coordinator) heartbeat(now time.Time, id uint64, g *group, r *Heartbeat
 		return
 	}
 	fx.reply(id, nil)
+}
+
+// start sets a timer of the group, which means nothing any more once another group is in this one's place.
+func (k *classicGroup) start(t *timer, at time.Time, ring func(now time.Time, fx *Effects)) {
+	k.c.start(k.g, t, at, func(now time.Time, fx *Effects) {
+		if k.g.classic == k {
+			ring(now, fx)
+		}
+	})
 }

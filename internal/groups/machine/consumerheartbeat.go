@@ -105,18 +105,22 @@ func (c *Coordinator) consumerGroupFor(g *group, r *ConsumerHeartbeat) (*consume
 func (k *consumerGroup) replaceClassic() {
 	d := k.drafting()
 	old := k.g.classic
+	k.g.writing = true // it may still wait for members whose ids were given out: it stands still until it is known which of the two goes on
 	d.first = append(d.first, old.tombstones()...)
 	d.finished = append(d.finished, func(_ time.Time, err error, _ *Effects) {
-		if err == nil && k.g.classic == old {
-			k.g.classic = nil
+		if err == nil {
+			old.stop()
+			if k.g.classic == old {
+				k.g.classic = nil
+			}
 		}
 	})
 }
 
 // abandon forgets a group that was begun for a request which is refused.
 func (k *consumerGroup) abandon() {
-	if k.g.classic != nil && k.draft != nil && k.draft.epoch > 0 {
-		k.g.writing = false // its classic members stay what they are
+	if k.g.classic != nil && k.draft != nil {
+		k.g.writing = false // the classic group stays what it is
 		k.draft.members = nil
 	}
 	if k.epoch == 0 && len(k.members) == 0 && (k.draft == nil || len(k.draft.members) == 0) {

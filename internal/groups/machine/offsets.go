@@ -240,6 +240,12 @@ func (g *group) protocolTombstones() []entry.Entry {
 
 // forget drops a group that was never written.
 func (c *Coordinator) forget(g *group) {
+	if g.classic != nil {
+		g.classic.stop()
+	}
+	if g.consumer != nil {
+		g.consumer.stop()
+	}
 	g.classic, g.consumer = nil, nil
 	c.prune(g)
 }

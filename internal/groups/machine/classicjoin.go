@@ -106,8 +106,8 @@ func (k *classicGroup) introduce(now time.Time, id uint64, r *Join, fx *Effects)
 	memberID := k.newMemberID(r)
 	t := &timer{}
 	k.pending[memberID] = t
-	k.c.start(k.g, t, now.Add(r.SessionTimeout), func(now time.Time, fx *Effects) {
-		if k.g.classic == k && k.pending[memberID] == t {
+	k.start(t, now.Add(r.SessionTimeout), func(now time.Time, fx *Effects) {
+		if k.pending[memberID] == t {
 			delete(k.pending, memberID)
 			k.shrunk(now, "a member that was given an id has not joined", fx)
 		}
@@ -169,7 +169,7 @@ func (k *classicGroup) park(now time.Time, id uint64, m *classicMember, fx *Effe
 
 // joinKnown decides the JoinGroup of a member that has an id.
 func (k *classicGroup) joinKnown(now time.Time, id uint64, r *Join, fx *Effects) {
-	if k.unpend(r.MemberID) {
+	if r.InstanceID == "" && k.unpend(r.MemberID) { // ids are given out to dynamic members only
 		k.add(now, id, r.MemberID, r, fx)
 		return
 	}

@@ -21,15 +21,6 @@ func (k *classicGroup) expectWithin(now time.Time, m *classicMember, d time.Dura
 	})
 }
 
-// start sets a timer. It may ring after it was stopped, if it was due while the group was being written: ring has to look whether there is still something to do.
-func (k *classicGroup) start(t *timer, at time.Time, ring func(now time.Time, fx *Effects)) {
-	k.c.start(k.g, t, at, func(now time.Time, fx *Effects) {
-		if k.g.classic == k {
-			ring(now, fx)
-		}
-	})
-}
-
 // stop ends all timers.
 func (k *classicGroup) stop() {
 	k.c.timers.stop(&k.joinEnd)

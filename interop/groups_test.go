@@ -1,0 +1,70 @@
+package interop
+
+import (
+	"flag"
+	"regexp"
+	"sync"
+	"testing"
+	"time"
+)
+
+var only = flag.String("groups.only", "", "a regular expression: of TestGroupsOverTCP, run the clients whose names match")
+
+// Groups of other people's clients on real sockets and files, through joins, leaves, a member's death and the crash of the coordinator's node: no record is missed, no commit is lost or goes back,
+// and what is processed again is what was not committed when somebody died.
+func TestGroupsOverTCP(t *testing.T) {
+	s := newStreet(t, 3)
+	match := regexp.MustCompile(*only)
+	var crews []*crew
+	add := func(name string, kinds ...kind) {
+		if match.MatchString(name) {
+			crews = append(crews, newCrew(t, s, name, 50*time.Millisecond, kinds...))
+		}
+	}
+	for _, k := range []kind{franzCooperative, franzRange, franzRangeAuto, franzNext, franzNextRange, franzNextAuto, saramaRange, saramaSticky, kafkaGo} {
+		add(k.name, k)
+	}
+	// A group changes its protocol with the first and the last member that speaks KIP-848. Member 1 is killed, then 0 and 3 leave. kafka-go, once it leads, reads only subscriptions like its own.
+	add("mixed, sarama first", saramaOld, franzRange, franzRange, franzNext, saramaOld, saramaOld)
+	add("mixed, franz-go first", franzRange, franzNextRange, saramaOld, franzNextRange, saramaOld)
+	add("mixed, KIP-848 first", franzNext, franzNext, saramaOld, franzNext, franzRange, franzRange)
+	add("mixed, kafka-go and KIP-848", kafkaGo, franzNext, kafkaGo, franzNext, kafkaGo)
+	p := newPress(t, s, crews...)
+	defer p.client.Close()
+	everybody := func(f func(*crew)) {
+		var wg sync.WaitGroup
+		for _, c := range crews {
+			wg.Go(func() { f(c) })
+		}
+		wg.Wait()
+	}
+	coordinator := int32(0)
+	p.run(300, 2*crewPartitions, 50*time.Millisecond, func(tick int) {
+		switch tick {
+		case 0:
+			everybody(func(c *crew) { c.join(2) })
+		case 40:
+			everybody(func(c *crew) { c.join(3) })
+		case 80:
+			everybody(func(c *crew) { c.kill(1) })
+		case 160:
+			coordinator = s.leader("__consumer_offsets", 0)
+			for _, c := range crews {
+				c.outage("the coordinator, node %d, crashes", coordinator)
+			}
+			s.crash(coordinator)
+		case 180:
+			everybody(func(c *crew) { c.join(1) })
+		case 220:
+			s.restart(coordinator)
+			for _, c := range crews {
+				c.note("node %d is back", coordinator)
+			}
+		case 240:
+			everybody(func(c *crew) { c.remove(0) })
+		case 260:
+			everybody(func(c *crew) { c.remove(1) })
+		}
+	})
+	everybody(func(c *crew) { c.finish(30*time.Second, func(n int) { p.print(c, n); p.flush() }) })
+}

@@ -89,7 +89,7 @@ func newCrew(t *testing.T, s site, name string, every time.Duration, kinds ...ki
 func (c *crew) look(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	before := c.known()
+	began, before := time.Now(), c.known()
 	offsets, err := c.admin.FetchOffsets(ctx, c.group)
 	if err != nil {
 		if ctx.Err() == nil {
@@ -107,7 +107,7 @@ func (c *crew) look(ctx context.Context) {
 			found[p] = max(o.At, 0)
 		}
 	}
-	c.poll(before, found)
+	c.poll(began, before, found)
 	groups, err := c.admin.ListGroups(ctx)
 	if err != nil {
 		c.note("listing groups: %v", err)

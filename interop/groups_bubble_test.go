@@ -74,12 +74,12 @@ func groupInABubble(t *testing.T, name string, seed uint64, kinds []kind) {
 			c.kill(rng.IntN(len(c.members)))
 		case n <= 6 && down == 0:
 			down = some()
-			c.outage("node %d crashes", down)
 			s.crash(down)
+			c.outage("node %d has crashed", down)
 		case n == 7 && down == 0:
 			alone = some()
-			c.outage("node %d is cut off", alone)
 			s.Isolate(alone)
+			c.outage("node %d is cut off", alone)
 		case down != 0:
 			s.restart(down)
 			c.note("node %d is back", down)

@@ -49,10 +49,10 @@ func TestGroupsOverTCP(t *testing.T) {
 			everybody(func(c *crew) { c.kill(1) })
 		case 160:
 			coordinator = s.leader("__consumer_offsets", 0)
-			for _, c := range crews {
-				c.outage("the coordinator, node %d, crashes", coordinator)
-			}
 			s.crash(coordinator)
+			for _, c := range crews {
+				c.outage("the coordinator, node %d, has crashed", coordinator)
+			}
 		case 180:
 			everybody(func(c *crew) { c.join(1) })
 		case 220:

@@ -25,6 +25,7 @@ type ledger struct {
 	polled    []int64 // by partition: what the last look found
 	polls     int
 	away      bool      // the coordinator, since it crashed and until a look succeeds
+	left      time.Time // when it went away
 	back      time.Time // when it was found again
 	outages   int
 	strayed   int // acknowledged commits below an earlier one, which only a client can be at fault for
@@ -176,11 +177,11 @@ func (s *seat) kill() {
 	l.noteLocked("%v is killed, %d records may be processed again in all", s, l.atRisk)
 }
 
-// outage notes that the coordinator is away.
+// outage notes that the coordinator has gone away.
 func (l *ledger) outage(format string, args ...any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.away = true
+	l.away, l.left = true, time.Now()
 	l.outages++
 	l.noteLocked(format, args...)
 }
@@ -193,11 +194,11 @@ func (l *ledger) known() []int64 {
 }
 
 // poll checks what a look at the offsets found, against what was known when the look began.
-func (l *ledger) poll(before, found []int64) {
+func (l *ledger) poll(began time.Time, before, found []int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.polls++
-	if l.away {
+	if l.away && began.After(l.left) {
 		l.away, l.back = false, time.Now()
 		l.noteLocked("the coordinator is found again")
 	}

@@ -152,9 +152,9 @@ func newStreet(t *testing.T, n int) *street {
 // session is short, for the test waits for it to end in real time, and longer than two busy cores keep a client from its heartbeats.
 func (s *street) session() time.Duration { return 3 * time.Second }
 
-// pace has franz-go ask for news as often as sessions are short here: by itself it waits for up to 2.5 s between tries, and for 5 s before it asks again where things are.
+// pace has franz-go ask for news as often as sessions are short here: by itself it waits for up to 2.5 s between tries, and for 5 s before it asks again where things are. It gives up after as long as by itself.
 func (s *street) pace() []kgo.Opt {
-	return []kgo.Opt{kgo.RetryBackoffFn(func(int) time.Duration { return 100 * time.Millisecond }), kgo.MetadataMinAge(200 * time.Millisecond)}
+	return []kgo.Opt{kgo.RetryBackoffFn(func(int) time.Duration { return 100 * time.Millisecond }), kgo.MetadataMinAge(200 * time.Millisecond), kgo.RequestRetries(400)}
 }
 
 func (s *street) start(i int) error {

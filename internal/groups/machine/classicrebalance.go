@@ -23,8 +23,8 @@ func (k *classicGroup) rebalance(now time.Time, reason string, fx *Effects) {
 		k.completeIfAll(now, fx)
 		return
 	}
+	k.c.timers.stop(&k.syncEnd) // it goes on in a stable group, until all have asked
 	if k.state == completingRebalance {
-		k.c.timers.stop(&k.syncEnd)
 		k.failSyncs(now, ErrRebalanceInProgress, fx)
 	}
 	first := k.state == classicEmpty

@@ -109,7 +109,7 @@ func (k *classicGroup) introduce(now time.Time, id uint64, r *Join, fx *Effects)
 	k.start(t, now.Add(r.SessionTimeout), func(now time.Time, fx *Effects) {
 		if k.pending[memberID] == t {
 			delete(k.pending, memberID)
-			k.shrunk(now, "a member that was given an id has not joined", fx)
+			k.unawaited(now, fx)
 		}
 	})
 	fx.refuseWith(id, ErrMemberIDRequired, &Joined{MemberID: memberID, Generation: -1})
@@ -124,6 +124,13 @@ func (k *classicGroup) unpend(memberID string) bool {
 	k.c.timers.stop(t)
 	delete(k.pending, memberID)
 	return true
+}
+
+// unawaited goes on after an id that was given out has come to nothing: it was never a member, so that only a join phase that waits for it is concerned.
+func (k *classicGroup) unawaited(now time.Time, fx *Effects) {
+	if k.state == classicEmpty || k.state == preparingRebalance {
+		k.shrunk(now, "", fx)
+	}
 }
 
 // add takes a new member in.

@@ -16,26 +16,29 @@ func (c *Coordinator) leave(now time.Time, id uint64, g *group, r *Leave, fx *Ef
 		return
 	}
 	left := &Left{Errs: make([]error, len(r.Members))}
-	some := false
+	members, ids := false, false
 	for i, l := range r.Members {
-		if g == nil || g.classic == nil {
+		switch {
+		case g == nil || g.classic == nil:
 			left.Errs[i] = ErrUnknownMember
-			continue
+		case l.InstanceID == "" && g.classic.unpend(l.MemberID):
+			ids = true
+		default:
+			left.Errs[i] = g.classic.leaving(now, l, fx)
+			members = members || left.Errs[i] == nil
 		}
-		left.Errs[i] = g.classic.leaving(now, l, fx)
-		some = some || left.Errs[i] == nil
 	}
 	fx.reply(id, left)
-	if some {
+	switch {
+	case members:
 		g.classic.shrunk(now, "members leave", fx)
+	case ids:
+		g.classic.unawaited(now, fx)
 	}
 }
 
 // leaving takes one member out.
 func (k *classicGroup) leaving(now time.Time, l LeavingMember, fx *Effects) error {
-	if l.InstanceID == "" && k.unpend(l.MemberID) {
-		return nil
-	}
 	memberID := l.MemberID
 	if l.InstanceID != "" && memberID == "" {
 		memberID = k.instances[l.InstanceID]

@@ -66,5 +66,5 @@ func TestGroupsOverTCP(t *testing.T) {
 			everybody(func(c *crew) { c.remove(1) })
 		}
 	})
-	everybody(func(c *crew) { c.finish(30*time.Second, func(n int) { p.print(c, n); p.flush() }) })
+	everybody(func(c *crew) { c.finish(time.Minute, func(n int) { p.print(c, n); p.flush() }) })
 }

@@ -13,6 +13,7 @@ type ledger struct {
 	t          *testing.T
 	name       string // of the client under test, for messages
 	partitions int
+	strict     bool // no client is too slow for its session
 	session    time.Duration
 
 	mu        sync.Mutex
@@ -123,7 +124,8 @@ func (s *seat) process(partition int32, offset int64, value []byte) bool {
 	if want := fmt.Sprint(offset*int64(l.partitions) + int64(partition)); string(value) != want {
 		l.errorLocked("partition %d offset %d: value %q, not %q", partition, offset, value, want)
 	}
-	if next := s.positions[partition]; offset != next {
+	starts := offset != s.positions[partition]
+	if starts {
 		l.noteLocked("%v starts partition %d at %d, of %d committed", s, partition, offset, l.committed[partition])
 	}
 	last, again := l.seen[partition][offset]
@@ -142,7 +144,7 @@ func (s *seat) process(partition int32, offset int64, value []byte) bool {
 			l.noteLocked("partition %d offset %d: %v repeats what %v processed %v ago", partition, offset, s, last.who, time.Since(last.when))
 		}
 	}
-	if offset < l.committed[partition] {
+	if offset < l.committed[partition] && (starts || l.strict) { // who goes on after its session has ended, on a busy machine, does not know
 		l.errorLocked("partition %d offset %d: %v processes it, after %d was committed", partition, offset, s, l.committed[partition])
 	}
 	return true

@@ -71,11 +71,8 @@ func startFranz(m *member, auto bool, opts []kgo.Opt) {
 			short, cancel := context.WithTimeout(polling, session/9)
 			fetches := client.PollRecords(short, 50)
 			cancel()
-			if polling.Err() != nil {
-				return
-			}
 			fetches.EachError(func(topic string, p int32, err error) {
-				if !errors.Is(err, context.DeadlineExceeded) {
+				if !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
 					m.ledger.note("%v: fetch partition %d: %v", m, p, err)
 				}
 			})
@@ -83,6 +80,9 @@ func startFranz(m *member, auto bool, opts []kgo.Opt) {
 				if !m.process(r.Partition, r.Offset, r.Value) {
 					return
 				}
+			}
+			if polling.Err() != nil {
+				return // not before what has been polled is processed: kgo takes it for that when it commits
 			}
 			if !auto && (polls%5 == 0 || fetches.Empty()) { // not each time, so that something is not committed when the member is killed
 				commit(life, client, nil)
@@ -277,7 +277,7 @@ func (m *member) kafkaGoPartition(ctx context.Context, gen *kafka.Generation, di
 			return
 		}
 		held = rec.Offset + 1
-		if held%5 == 0 { // not each time, so that something is not committed when the member is killed
+		if held%20 == 0 { // not each time, so that something is not committed when the member is killed
 			commit()
 		}
 	}

@@ -24,6 +24,9 @@ type site interface {
 	pace() []kgo.Opt        // of franz-go's clients
 }
 
+// virtual is a site whose time stands still while anybody works.
+type virtual interface{ virtual() }
+
 // phone is the network as one member of a group has it, so that the member can vanish: nobody hangs up, and nobody can be called any more.
 type phone struct {
 	site site
@@ -247,3 +250,4 @@ func (b bubble) crash(id int32)                             { b.CrashTorn(id) }
 func (b bubble) restart(id int32)                           { b.Restart(id) }
 func (b bubble) session() time.Duration                     { return 45 * time.Second }
 func (b bubble) pace() []kgo.Opt                            { return nil }
+func (b bubble) virtual()                                   {}

@@ -86,6 +86,9 @@ func (k *classicGroup) complete(now time.Time, fx *Effects) {
 		k.awaitJoins(now) // static members only, and none of them is there: another round
 		return
 	}
+	if k.saved != nil { // after a conversion what is written is ahead: a generation that is not written yet must be none that a successor finds in the log
+		k.generation = max(k.generation, k.saved.Generation)
+	}
 	if k.generation++; k.generation == math.MaxInt32 {
 		k.generation = 1
 	}

@@ -20,7 +20,7 @@ import (
 //	new [delay=3s] [max=N] [topics]                    a coordinator without groups; the clock begins
 //	topics a:4 b:2 [deleted=c]                         metadata
 //	join [member=] [instance=] [topics=a,b] [protocols=range,sticky] [type=] [session=] [rebalance=] [known] [skip] [garbage]
-//	sync member= gen= [assign=M1:a/0,a/1;M2:b/0] | heartbeat member= gen= | leave member=|instance= …
+//	sync member= gen= [assign=M1:a/0+a/1;M2:b/0] | heartbeat member= gen= | leave member=|instance= …
 //	beat member= epoch= [topics=] [regex=] [owned=a/0,a/1|none] [instance=] [assignor=] [rebalance=]
 //	resolved regex= topics=                            the outcome of a pattern
 //	commit [member=] [epoch=-1] [by-epoch] a/0=5 …     an OffsetCommit
@@ -190,7 +190,7 @@ func (e *env) request(a args) Request {
 		if a.has("assign") {
 			for _, one := range strings.Split(a.text("assign"), ";") {
 				m, tps, _ := strings.Cut(one, ":")
-				r.Assignments = append(r.Assignments, Assignment{MemberID: m, Assignment: []byte(tps)})
+				r.Assignments = append(r.Assignments, Assignment{MemberID: m, Assignment: e.assignment(tps)})
 			}
 		}
 		return r
@@ -225,6 +225,34 @@ func (e *env) request(a args) Request {
 	}
 	a.d.Fatalf(a.t, "unknown command %s", a.d.Cmd)
 	return nil
+}
+
+// assignment reads a/0+a/1 for one in the embedded protocol; anything else stands for itself.
+func (e *env) assignment(s string) []byte {
+	if !strings.Contains(s, "/") {
+		return []byte(s)
+	}
+	byTopic := map[string][]int32{}
+	for _, tp := range strings.Split(s, "+") {
+		topic, n, _ := strings.Cut(tp, "/")
+		number, _ := strconv.Atoi(n)
+		byTopic[topic] = append(byTopic[topic], int32(number))
+	}
+	var as embedded.Assignment
+	for _, topic := range slices.Sorted(maps.Keys(byTopic)) {
+		as.Partitions = append(as.Partitions, embedded.TopicPartitions{Topic: topic, Partitions: byTopic[topic]})
+	}
+	return as.Append(nil, 0)
+}
+
+// shown is an assignment in words.
+func shown(assignment []byte) string {
+	if len(assignment) > 0 && assignment[0] == 0 {
+		if as, err := embedded.ParseAssignment(assignment); err == nil {
+			return fmt.Sprint(as.Partitions)
+		}
+	}
+	return fmt.Sprintf("%q", assignment)
 }
 
 func (e *env) join(a args) *Join {
@@ -307,7 +335,7 @@ func (e *env) read(a args) {
 		}
 		e.say("classic %s %q %q", d.State, d.ProtocolType, d.Protocol)
 		for _, m := range d.Members {
-			e.say("  %s instance=%q assignment=%q", m.MemberID, m.InstanceID, m.Assignment)
+			e.say("  %s instance=%q assignment=%s", m.MemberID, m.InstanceID, shown(m.Assignment))
 		}
 	}
 }
@@ -325,10 +353,7 @@ func (e *env) reply(r Reply) string {
 			s += " +" + m.MemberID
 		}
 	case *Synced:
-		s = fmt.Sprintf("protocol=%s assignment=%q", v.Protocol, v.Assignment)
-		if as, err := embedded.ParseAssignment(v.Assignment); err == nil && len(v.Assignment) > 0 && v.Assignment[0] == 0 {
-			s = fmt.Sprintf("protocol=%s assignment=%v", v.Protocol, as.Partitions)
-		}
+		s = fmt.Sprintf("protocol=%s assignment=%s", v.Protocol, shown(v.Assignment))
 	case *ConsumerState:
 		s = fmt.Sprintf("epoch=%d every=%v", v.MemberEpoch, v.HeartbeatInterval)
 		if v.Assignment != nil {
@@ -374,7 +399,7 @@ func (e *env) entry(en entry.Entry) string {
 		}
 		s := fmt.Sprintf("classic %s gen=%d protocol=%s leader=%s", v.Group, v.Generation, v.Protocol, v.Leader)
 		for _, m := range v.Members {
-			s += fmt.Sprintf(" +%s:%q", m.ID, m.Assignment)
+			s += fmt.Sprintf(" +%s:%s", m.ID, shown(m.Assignment))
 		}
 		return s
 	case *entry.Group:

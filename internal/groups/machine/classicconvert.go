@@ -7,15 +7,18 @@ import (
 	"github.com/insynclog/insync/internal/groups/embedded"
 )
 
-// convertible tells whether the coordinator could assign the group's members: they are consumers, and their subscriptions can be read.
+// convertible tells whether the coordinator could assign the group's members: they are consumers, and their subscriptions and what they work on can be read.
 func (k *classicGroup) convertible() bool {
 	return k.consumers() && !slices.ContainsFunc(k.order, func(id string) bool {
 		m := k.members[id]
 		if len(m.protocols) == 0 {
 			return true
 		}
-		_, err := embedded.ParseSubscription(m.protocols[0].Metadata)
-		return err != nil
+		if _, err := embedded.ParseSubscription(m.protocols[0].Metadata); err != nil {
+			return true
+		}
+		_, err := embedded.ParseAssignment(m.assignment)
+		return err != nil && len(m.assignment) > 0
 	})
 }
 

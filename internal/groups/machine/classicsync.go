@@ -24,10 +24,12 @@ func (c *Coordinator) sync(now time.Time, id uint64, g *group, r *Sync, fx *Effe
 	m, err := k.inGeneration(r.MemberID, r.InstanceID, r.Generation)
 	switch {
 	case err != nil:
-	case r.ProtocolType != "" && r.ProtocolType != k.protocolType, r.Protocol != "" && r.Protocol != k.protocol && k.protocol != "":
+	case r.ProtocolType != "" && r.ProtocolType != k.protocolType:
 		err = ErrInconsistentProtocol
-	case k.state == preparingRebalance:
+	case k.state == preparingRebalance: // before the protocol: in a group that was a consumer group until now every member has had its own, and clients do not survive ErrInconsistentProtocol
 		err = ErrRebalanceInProgress
+	case r.Protocol != "" && r.Protocol != k.protocol && k.protocol != "":
+		err = ErrInconsistentProtocol
 	}
 	if err != nil {
 		fx.refuse(id, err)

@@ -21,7 +21,7 @@ func TestGroupsOverTCP(t *testing.T) {
 			crews = append(crews, newCrew(t, s, name, 50*time.Millisecond, kinds...))
 		}
 	}
-	for _, k := range []kind{franzCooperative, franzRange, franzRangeAuto, franzNext, franzNextRange, franzNextAuto, saramaRange, saramaSticky, kafkaGo} {
+	for _, k := range []kind{franzCooperative, franzRange, franzRangeAuto, franzNext, franzNextRange, franzNextAuto, saramaRange, saramaSticky, kafkaGo, kafkaGoReader} {
 		add(k.name, k)
 	}
 	// A group changes its protocol with the first and the last member that speaks KIP-848. Member 1 is killed, then 0 and 3 leave. kafka-go, once it leads, reads only subscriptions like its own.
@@ -39,7 +39,7 @@ func TestGroupsOverTCP(t *testing.T) {
 		wg.Wait()
 	}
 	coordinator := int32(0)
-	p.run(300, 2*crewPartitions, 50*time.Millisecond, func(tick int) {
+	p.run(300, 3*crewPartitions, 50*time.Millisecond, func(tick int) {
 		switch tick {
 		case 0:
 			everybody(func(c *crew) { c.join(2) })

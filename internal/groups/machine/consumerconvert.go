@@ -116,6 +116,7 @@ func (k *consumerGroup) revert(d *draft, ids []string) {
 			}
 		}
 		if err != nil {
+			k.undone(now, d)
 			return
 		}
 		successor.saved = written

@@ -220,7 +220,6 @@ func (k *consumerGroup) written(now time.Time, d *draft, answers []Reply, err er
 		f(now, err, fx)
 	}
 	if err != nil {
-		k.stale = k.stale || d.bump
 		for _, a := range answers {
 			fx.refuse(a.ID, err)
 		}
@@ -229,14 +228,7 @@ func (k *consumerGroup) written(now time.Time, d *draft, answers []Reply, err er
 			k.g.consumer = nil // it was never born
 			return
 		}
-		for _, id := range slices.Sorted(maps.Keys(d.members)) {
-			if m := k.members[id]; m != nil {
-				if !m.session.set() { // it was to be expelled
-					k.endSession(m, now.Add(retryInterval))
-				}
-				k.watchRevocation(now, m)
-			}
-		}
+		k.undone(now, d)
 		return
 	}
 	for _, id := range slices.Sorted(maps.Keys(d.members)) {
@@ -251,6 +243,25 @@ func (k *consumerGroup) written(now time.Time, d *draft, answers []Reply, err er
 		k.resolveNew(now, fx)
 	}
 	fx.Replies = append(fx.Replies, answers...)
+}
+
+// undone goes on after a draft that could not be written: what nobody would ask for again is tried again.
+func (k *consumerGroup) undone(now time.Time, d *draft) {
+	k.stale = k.stale || d.bump
+	for _, id := range slices.Sorted(maps.Keys(d.members)) {
+		if m := k.members[id]; m != nil {
+			if !m.session.set() { // it was to be expelled
+				k.endSession(m, now.Add(retryInterval))
+			}
+			k.watchRevocation(now, m)
+		}
+	}
+	for pattern := range d.regexes { // in any order: each for itself
+		delete(k.asked, pattern)
+	}
+	if len(d.regexes) > 0 && !k.refresh.set() {
+		k.c.start(k.g, &k.refresh, now.Add(retryInterval), k.resolveAll)
+	}
 }
 
 // draftEntries are in Kafka's order: members, epoch, targets, their epoch, where members are; what goes away ends with the member itself.

@@ -20,7 +20,7 @@ func (c *Coordinator) join(now time.Time, id uint64, g *group, r *Join, fx *Effe
 		refuse(ErrInvalidSessionTimeout)
 		return
 	case g != nil && g.consumer != nil:
-		c.replaceConsumer(id, g, r)
+		c.replaceConsumer(now, id, g, r, fx)
 		return
 	case g == nil || g.classic == nil:
 		if r.MemberID != "" {
@@ -52,12 +52,12 @@ func (c *Coordinator) join(now time.Time, id uint64, g *group, r *Join, fx *Effe
 }
 
 // replaceConsumer ends an empty consumer group for a member that speaks the classic protocol.
-func (c *Coordinator) replaceConsumer(id uint64, g *group, r *Join) {
+func (c *Coordinator) replaceConsumer(now time.Time, id uint64, g *group, r *Join, fx *Effects) {
 	entries := g.consumer.tombstones()
 	if len(entries) == 0 {
-		g.consumer = nil // it was never written
-		g.writing = true
-		g.later = append(g.later, func(now time.Time, fx *Effects) { c.Step(now, id, r, fx) })
+		g.consumer.stop()
+		g.consumer = nil // nothing of it is written but what damage has left
+		c.Step(now, id, r, fx)
 		return
 	}
 	c.write(g, true, entries, func(now time.Time, err error, fx *Effects) {

@@ -144,12 +144,14 @@ func (c *Coordinator) Tick(now time.Time, fx *Effects) {
 	}
 }
 
-// start sets a timer of a group: while the group is being written it rings afterwards.
+// start sets a timer of a group: while the group is being written it rings afterwards, unless it is set anew or stopped until then.
 func (c *Coordinator) start(g *group, t *timer, at time.Time, ring func(now time.Time, fx *Effects)) {
 	c.timers.start(t, at, func(now time.Time, fx *Effects) {
 		if g.writing {
+			t.late = true
 			g.later = append(g.later, func(now time.Time, fx *Effects) {
-				if !t.set() { // not set anew meanwhile
+				if t.late {
+					t.late = false
 					ring(now, fx)
 				}
 			})

@@ -267,8 +267,8 @@ func (c *Coordinator) dropTopics(g *group, topics []string) {
 func (c *Coordinator) expire(now time.Time, fx *Effects) {
 	for _, id := range c.ids() {
 		g := c.groups[id]
-		if g.changes > 0 || g.writing {
-			continue // next time
+		if g.changes > 0 || g.writing || g.consumer != nil && g.consumer.draft != nil {
+			continue // next time: what is being decided may well be that it goes on
 		}
 		var entries []entry.Entry
 		left := len(g.offsets)

@@ -9,6 +9,7 @@ type timer struct {
 	at    time.Time
 	seq   uint64 // among equal times the one set first rings first
 	index int    // in the heap, plus one; 0 not set
+	late  bool   // it was due while its group stood still, and rings afterwards
 	ring  func(now time.Time, fx *Effects)
 }
 
@@ -23,7 +24,7 @@ type timers struct {
 // start sets a timer, anew if it was set.
 func (ts *timers) start(t *timer, at time.Time, ring func(now time.Time, fx *Effects)) {
 	ts.seq++
-	t.at, t.seq, t.ring = at, ts.seq, ring
+	t.at, t.seq, t.ring, t.late = at, ts.seq, ring, false
 	if t.index == 0 {
 		ts.heap = append(ts.heap, t)
 		t.index = len(ts.heap)
@@ -35,8 +36,9 @@ func (ts *timers) start(t *timer, at time.Time, ring func(now time.Time, fx *Eff
 	ts.down(t.index - 1)
 }
 
-// stop unsets a timer, if it is set.
+// stop unsets a timer, if it is set or late.
 func (ts *timers) stop(t *timer) {
+	t.late = false
 	i := t.index - 1
 	if i < 0 {
 		return

@@ -17,10 +17,12 @@ func (c *Consumer) admit(ctx context.Context, d *delivery) (bool, error) {
 		d.chunk.data, d.batch = nil, nil
 		return false, nil
 	}
+	if d.timed = c.config.MaxProcessing > 0; d.timed {
+		c.holdsSince()
+	}
 	g.held = p
-	d.timed = c.config.MaxProcessing > 0
 	d.fence = c.fenceLocked(p)
-	d.expected, p.expected = p.expected, end
+	d.expected = p.expected
 	if p.floor < 0 {
 		p.floor = p.position
 	}
@@ -29,13 +31,14 @@ func (c *Consumer) admit(ctx context.Context, d *delivery) (bool, error) {
 	epoch := d.batch.LeaderEpoch()
 	c.mu.Unlock()
 	if d.timed {
-		c.holdsSince()
 		signal(g.wake) // from now on it may take too long
 	}
 	if !ahead {
 		return true, nil
 	}
-	err := c.commit(ctx, func(q *partition) (int64, int32, bool) { return end, epoch, q == p && p.behind(end) })
+	err := c.commit(ctx, func(q *partition) (int64, int32, bool) {
+		return end, epoch, q == p && d.chunk.generation == p.generation && p.behind(end)
+	})
 	if err != nil && (ctx.Err() != nil || errors.Is(err, ErrClosed)) {
 		return false, nil // nextBatch sees it; the batch stays for the next iteration
 	}
@@ -75,13 +78,17 @@ func (c *Consumer) letGoLocked() {
 	g.held = nil
 }
 
-// cut leaves a batch in the middle: its partition was taken away.
+// cut leaves a batch in the middle: its partition was taken away, or the application has said that it goes on elsewhere, or later.
 func (c *Consumer) cut(d *delivery) {
 	c.mu.Lock()
-	if p := d.chunk.p; d.chunk.generation == p.generation {
+	defer c.mu.Unlock()
+	p := d.chunk.p
+	if d.chunk.generation == p.generation {
 		p.position = max(p.position, d.read)
-		p.handedEnd = d.read
+		p.handedEnd = max(p.handedEnd, d.read)
 	}
-	c.mu.Unlock()
-	d.chunk.data, d.batch = nil, nil
+	if d.chunk.generation != p.generation || p.gated() {
+		d.chunk.data = nil
+	}
+	d.batch = nil
 }

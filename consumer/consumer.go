@@ -166,7 +166,7 @@ func (c *Consumer) leaveGroup() {
 	}
 }
 
-// Pause stops fetching partitions of a topic (all that are assigned if none is named) and keeps back what is buffered of them, until Resume. A member of a group with Commit AtLeastOnce says so in the text
+// Pause stops fetching partitions of a topic (all that are assigned if none is named) and keeps back what is buffered of them, from the next record (or batch) on, until Resume. A member of a group with Commit AtLeastOnce says so in the text
 // that is stored with the committed offset, where cluster.Admin.Explain finds it.
 func (c *Consumer) Pause(topic string, partitions ...int32) error {
 	return c.setPaused(topic, partitions, true)
@@ -196,7 +196,10 @@ func (c *Consumer) setPaused(topic string, numbers []int32, paused bool) error {
 		}
 	}
 	for _, n := range numbers {
-		c.mu.partitions[key{topic, n}].paused = paused
+		p := c.mu.partitions[key{topic, n}]
+		if p.paused = paused; paused {
+			p.stopped.Store(true)
+		}
 	}
 	c.wakeFetchersLocked()
 	signal(c.ready) // buffered batches may be handed out again
@@ -217,7 +220,7 @@ func (e *NotAssignedError) Error() string {
 	return fmt.Sprintf("consumer: partition %s-%d is not assigned", e.Topic, e.Partition)
 }
 
-// Seek makes a partition go on at p; what was buffered of it is dropped. It also revives a partition that ended an iteration with an error. It returns at once: an offset that is not in the log
+// Seek makes a partition go on at p; what was buffered of it is dropped, also the rest of the batch of which Records is in the middle. It also revives a partition that ended an iteration with an error. It returns at once: an offset that is not in the log
 // shows in the iteration.
 func (c *Consumer) Seek(topic string, number int32, p Position) error {
 	c.mu.Lock()

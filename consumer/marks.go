@@ -73,13 +73,8 @@ func (c *Consumer) due(p *partition) (offset int64, epoch int32, ok bool) {
 		return offset, epoch, ok
 	}
 	// Whoever looks at the group is to see that the partition is paused, or is not any more: with the offset as it is.
-	switch {
-	case p.committed >= 0:
-		offset = p.committed
-	case p.handedTo < 0:
-		offset = p.position
-	default:
-		offset = p.floor
+	if offset = p.committed; offset < 0 {
+		offset = p.began()
 	}
 	return offset, -1, offset >= 0
 }

@@ -246,6 +246,7 @@ func (c *Consumer) confirmedLocked(p *partition) bool {
 type commitItem struct {
 	p      *partition
 	offset int64
+	run    int
 	paused bool
 }
 
@@ -299,7 +300,7 @@ func (c *Consumer) commitRequest(pick picker) (req *kmsg.OffsetCommitRequest, it
 		if !ok {
 			continue
 		}
-		items = append(items, commitItem{p, offset, p.paused})
+		items = append(items, commitItem{p, offset, p.run, p.paused})
 		i := slices.IndexFunc(req.Topics, func(t kmsg.OffsetCommitRequestTopic) bool { return t.Topic == p.topic })
 		if i < 0 {
 			t := kmsg.NewOffsetCommitRequestTopic()
@@ -373,7 +374,7 @@ func (c *Consumer) commitOnce(ctx context.Context, req *kmsg.OffsetCommitRequest
 func (c *Consumer) committed(it commitItem) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	it.p.committed, it.p.committedRun, it.p.pausedTold = it.offset, it.p.run, it.paused
+	it.p.committed, it.p.committedRun, it.p.pausedTold = it.offset, it.run, it.paused
 	if it.p.baseline && it.p.position == it.offset {
 		it.p.baseline = false
 		c.wakeFetchersLocked()

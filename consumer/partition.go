@@ -67,16 +67,18 @@ type partition struct {
 // membership is what a partition of a group has besides.
 type membership struct {
 	tenure           tenure
-	stopped          atomic.Bool // set with yielding and gone: the iteration stops at the next record
+	stopped          atomic.Bool // set with yielding and gone, and by Seek and Pause: the iteration stops at the next record
 	announced        bool        // OnAssigned was called, and OnRevoked or OnLost was not
 	assignedID       [16]byte    // topic id by which it was assigned; zero in the classic protocol
 	memberID         string      // whom it was assigned to
 	memberGeneration int32       // and when
 	refusedAt        time.Time   // LoadOffsets was refused with ErrFenced then
 	loadFailures     retrying
+	loadsAt          int // generation when loading began
 
 	run          int   // seeks so far; marks of an earlier run do not count
 	floor        int64 // where the run began; -1 before its first record
+	origin       int64 // where the first run began, after a seek; -1 unknown
 	handedTo     int64 // end of what was handed out in this run; -1 nothing
 	handedEnd    int64 // end of the records of it, without what follows that is none; -1 nothing
 	marked       int64 // end of what is marked as processed; -1 nothing
@@ -94,17 +96,32 @@ func (p *partition) gated() bool { return p.tenure != reading || p.baseline }
 
 func newPartition(k key, start Position) *partition {
 	p := &partition{key: k, start: start, leader: -1, leaderEpoch: -1, replica: -1, fetchAt: -1, lastEpoch: -1, position: -1, highWatermark: -1, visible: -1}
-	p.floor, p.handedTo, p.handedEnd, p.marked, p.markedEpoch, p.committed, p.expected = -1, -1, -1, -1, -1, -1, -1
+	p.floor, p.origin, p.handedTo, p.handedEnd, p.marked, p.markedEpoch, p.committed, p.expected = -1, -1, -1, -1, -1, -1, -1, -1
 	return p
 }
 
 // seek makes the partition begin anew at p.
 func (p *partition) seek(to Position) {
+	if p.run == 0 {
+		p.origin = p.began()
+	}
 	p.generation++
 	p.run++
+	p.stopped.Store(true)
 	p.floor, p.handedTo, p.handedEnd, p.baseline = -1, -1, -1, false
 	p.state, p.start, p.retryAt, p.err = unplaced, to, time.Time{}, nil
 	p.fetchAt, p.position, p.lastEpoch, p.replica = -1, -1, -1, -1
+}
+
+// began is where reading began, before any seek; -1 unknown.
+func (p *partition) began() int64 {
+	switch {
+	case p.run > 0:
+		return p.origin
+	case p.handedTo < 0:
+		return p.position
+	}
+	return p.floor
 }
 
 // place gives the partition its position. Nothing was read yet, so there is no epoch to check it by.

@@ -76,7 +76,7 @@ func (c *Consumer) again(b Batch, err error) {
 	default:
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		if p := c.mu.partitions[k]; p != nil && p.tenure == reading {
+		if p := c.mu.partitions[k]; p != nil && p.tenure == reading && p.memberGeneration == b.Generation && p.memberID == b.MemberID {
 			p.seek(AtOffset(b.Records[0].Offset))
 			signal(c.resolve)
 			c.wakeFetchersLocked()

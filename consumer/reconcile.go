@@ -220,10 +220,6 @@ func (c *Consumer) takeOver(ps []*partition) {
 	g := c.group
 	c.mu.Lock()
 	ctx := g.lifeCtx
-	generations := make([]int, len(ps))
-	for i, p := range ps {
-		generations[i] = p.generation
-	}
 	c.mu.Unlock()
 	if err := c.takeCensus(ctx); err != nil {
 		c.putOff(ps, err)
@@ -236,7 +232,7 @@ func (c *Consumer) takeOver(ps []*partition) {
 	}
 	var told []TopicPartition
 	c.mu.Lock()
-	for i, p := range ps {
+	for _, p := range ps {
 		if p.tenure != loading {
 			continue // lost meanwhile
 		}
@@ -249,8 +245,10 @@ func (c *Consumer) takeOver(ps []*partition) {
 				p.committed = o.offset
 			}
 		}
-		if p.generation == generations[i] { // else the application has said where by a Seek
+		if p.generation == p.loadsAt {
 			c.beginLocked(p, o, known)
+		} else { // the application has said where by a Seek
+			p.committedRun = -1
 		}
 		if p.tenure = reading; !p.announced {
 			p.announced, p.tenure = true, announcing
@@ -328,7 +326,7 @@ func (c *Consumer) reload(k key, err error) {
 	}
 	now := time.Now()
 	p.seek(p.start)
-	p.tenure, p.err = loading, err
+	p.tenure, p.loadsAt, p.err = loading, p.generation, err
 	p.loadFailures.failed(now)
 	if errors.Is(err, ErrFenced) {
 		c.refusedLocked(p, now)

@@ -163,7 +163,6 @@ func (c *Consumer) end(d *delivery) {
 	if drop != nil && d.batch != nil && drop.generation == drop.p.generation {
 		drop.p.position = max(drop.p.position, d.read)
 		drop.p.handedEnd = max(drop.p.handedEnd, d.read) // the record at which the loop was left is not processed before it is marked
-		drop.p.expected = d.expected                     // the rest of the batch comes again
 	}
 	if drop != nil && !c.mu.closed {
 		c.mu.queue = append([]*chunk{drop}, c.mu.queue...)
@@ -234,6 +233,9 @@ func (c *Consumer) step(d *delivery) (bool, error) {
 		return false, ended
 	}
 	position := ch.p.position
+	if ch.p.tenure == reading && !c.mu.closed {
+		ch.p.stopped.Store(false) // a Seek or a Pause of before
+	}
 	c.mu.Unlock()
 
 	b, _, err := record.Split(ch.data)
@@ -317,7 +319,11 @@ func (c *Consumer) finishBatch(d *delivery) error {
 func (c *Consumer) finish(d *delivery) {
 	d.chunk.data = d.chunk.data[len(d.batch):]
 	c.mu.Lock()
-	if p := d.chunk.p; d.chunk.generation == p.generation {
+	p := d.chunk.p
+	if d.read > d.from { // else the application's store does not hear of the batch
+		p.expected = d.batch.NextOffset()
+	}
+	if d.chunk.generation == p.generation {
 		if d.read > d.from {
 			p.handedEnd = d.read
 		}

@@ -58,6 +58,7 @@ type classicGroup struct {
 	remaining time.Duration // for how long it may be put off again
 	added     bool          // a member has come since it was put off last
 
+	reads *topicsRead    // nil: members or what they say have changed
 	saved *entry.Classic // as last written; nil if it never was
 }
 

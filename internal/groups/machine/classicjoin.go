@@ -2,6 +2,7 @@ package machine
 
 import (
 	"bytes"
+	"cmp"
 	"slices"
 	"time"
 )
@@ -70,10 +71,8 @@ func (c *Coordinator) replaceConsumer(now time.Time, id uint64, g *group, r *Joi
 }
 
 func (k *classicGroup) newMemberID(r *Join) string {
-	if r.InstanceID != "" {
-		return r.InstanceID + "-" + k.c.c.NewID()
-	}
-	return r.ClientID + "-" + k.c.c.NewID()
+	name, suffix := cmp.Or(r.InstanceID, r.ClientID), "-"+k.c.c.NewID()
+	return name[:min(len(name), maxString-len(suffix))] + suffix // longer ones could not be written
 }
 
 // admit tells whether there is room, and something in common with the others.
@@ -92,10 +91,8 @@ func (k *classicGroup) admit(r *Join) error {
 	if len(k.members) == 0 {
 		return nil
 	}
-	common := slices.ContainsFunc(r.Protocols, func(p Protocol) bool {
-		return !slices.ContainsFunc(k.order, func(id string) bool { return id != r.MemberID && !k.members[id].supports(p.Name) })
-	})
-	if r.ProtocolType != k.protocolType || !common {
+	common := k.common(r.MemberID)
+	if r.ProtocolType != k.protocolType || !slices.ContainsFunc(r.Protocols, func(p Protocol) bool { return common(p.Name) }) {
 		return ErrInconsistentProtocol
 	}
 	return nil
@@ -167,6 +164,7 @@ func (k *classicGroup) park(now time.Time, id uint64, m *classicMember, fx *Effe
 		fx.refuseWith(m.join, ErrRebalanceInProgress, &Joined{MemberID: m.id, Generation: -1})
 	}
 	m.joining, m.join = true, id
+	k.reads = nil
 	if m.fresh {
 		k.expectWithin(now, m, newMemberTimeout)
 	} else {

@@ -56,6 +56,7 @@ func (k *classicGroup) remove(_ time.Time, m *classicMember, fx *Effects) {
 	m.refuse(ErrUnknownMember, fx)
 	k.c.timers.stop(&m.timer)
 	delete(k.members, m.id)
+	k.reads = nil
 	k.order = slices.DeleteFunc(k.order, func(id string) bool { return id == m.id })
 	if k.instances[m.instanceID] == m.id {
 		delete(k.instances, m.instanceID)

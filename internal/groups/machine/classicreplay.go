@@ -49,6 +49,7 @@ func (k *classicGroup) insert(m *classicMember) {
 		k.order = append(k.order, m.id)
 	}
 	k.members[m.id] = m
+	k.reads = nil
 	if m.instanceID != "" {
 		k.instances[m.instanceID] = m.id
 	}

@@ -42,6 +42,7 @@ func (k *classicGroup) exchange(old, m *classicMember) {
 	delete(k.members, old.id)
 	k.order[slices.Index(k.order, old.id)] = m.id
 	k.members[m.id] = m
+	k.reads = nil
 	k.instances[m.instanceID] = m.id
 	if k.leader == old.id {
 		k.leader = m.id

@@ -20,9 +20,6 @@ func (c *Coordinator) join(now time.Time, id uint64, g *group, r *Join, fx *Effe
 	case r.SessionTimeout < c.c.MinSessionTimeout || r.SessionTimeout > c.c.MaxSessionTimeout:
 		refuse(ErrInvalidSessionTimeout)
 		return
-	case g != nil && g.consumer != nil:
-		c.replaceConsumer(now, id, g, r, fx)
-		return
 	case g == nil || g.classic == nil:
 		if r.MemberID != "" {
 			refuse(ErrUnknownMember)
@@ -30,6 +27,10 @@ func (c *Coordinator) join(now time.Time, id uint64, g *group, r *Join, fx *Effe
 		}
 		if r.ProtocolType == "" || len(r.Protocols) == 0 {
 			refuse(ErrInconsistentProtocol)
+			return
+		}
+		if g != nil && g.consumer != nil {
+			c.replaceConsumer(now, id, g, r, fx)
 			return
 		}
 		g = c.group(r.Group)

@@ -89,9 +89,10 @@ func (k *classicGroup) complete(now time.Time, fx *Effects) {
 	if k.saved != nil { // after a conversion what is written is ahead: a generation that is not written yet must be none that a successor finds in the log
 		k.generation = max(k.generation, k.saved.Generation)
 	}
-	if k.generation++; k.generation == math.MaxInt32 {
-		k.generation = 1
+	if k.generation == math.MaxInt32 {
+		k.generation = 0
 	}
+	k.generation++
 	if len(k.members) == 0 {
 		k.vacate(now, fx)
 		return

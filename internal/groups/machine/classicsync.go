@@ -75,13 +75,9 @@ func (k *classicGroup) distribute(r *Sync) {
 	for _, id := range k.order {
 		k.members[id].assignment = given[id]
 	}
-	e := k.entry()
-	e.StateAt = k.stateAt
-	k.c.write(k.g, true, []entry.Entry{e}, func(now time.Time, err error, fx *Effects) {
+	k.c.write(k.g, true, []entry.Entry{k.entry()}, func(now time.Time, err error, fx *Effects) {
 		if err != nil {
 			k.failSyncs(now, err, fx)
-			k.c.timers.stop(&k.syncEnd)
-			k.state = classicStable // so that the rebalance begins like any other
 			k.rebalance(now, "the assignment could not be written", fx)
 			return
 		}
@@ -104,7 +100,9 @@ func (k *classicGroup) failSyncs(now time.Time, err error, fx *Effects) {
 		if m.syncing {
 			m.syncing = false
 			fx.refuse(m.sync, err)
-			k.keepAlive(now, m)
+			if !m.joining {
+				k.keepAlive(now, m)
+			}
 		}
 	}
 }

@@ -28,6 +28,7 @@ import (
 //	delete-offsets a/0 | delete-group
 //	advance 10s                                        the clock moves, timers ring one after the other
 //	failing                                            the next write fails
+//	hold | release                                     what is in between is one round: nothing is flushed before its end
 //	reload                                             a new coordinator from the log
 //
 // Every command is followed by a flush: what is written is shown, then the replies that it lets go. All are for group g unless group= says otherwise.
@@ -48,6 +49,7 @@ type env struct {
 	asked   map[uint64]string
 	log     []entry.Entry
 	failing bool
+	held    bool
 	out     strings.Builder
 	fx      Effects
 }
@@ -72,6 +74,8 @@ func (e *env) run(t *testing.T, d *datadriven.TestData) string {
 		e.advance(a.duration(d.CmdArgs[0].Key))
 	case "failing":
 		e.failing = true
+	case "hold", "release":
+		e.held = d.Cmd == "hold"
 	case "resolved":
 		e.c.RegexResolved(e.now, a.group(), a.text("regex"), a.list("topics"), 1, &e.fx)
 	case "reload":
@@ -103,7 +107,8 @@ func (e *env) begin(a args) {
 
 // settle writes until there is nothing to write, and shows everything in order.
 func (e *env) settle() {
-	for {
+	e.effects()
+	for !e.held {
 		entries := e.c.Flush(e.now, &e.fx)
 		e.effects()
 		if len(entries) == 0 {

@@ -4,6 +4,7 @@
 //
 // The tag is franz-go's: it makes the client fit for virtual time. Without it only what needs real time runs.
 //
-// Groups of franz-go, sarama and kafka-go, and groups of all of them, are run through joins, leaves, deaths of members and crashes of the coordinator; with -v each has a line that says what came of it.
+// Groups of franz-go, sarama and kafka-go, and groups of all of them, are run through joins, leaves, deaths of members and crashes of the coordinator; with -v each has a line that says what came of it; outages are
+// crashes of the coordinator's node over TCP, and of any node, or its being cut off, in bubbles.
 // A crew is such a group, its ledger says what is right.
 package interop

@@ -21,12 +21,13 @@ func (c *Consumer) admit(ctx context.Context, d *delivery) (bool, error) {
 		c.holdsSince()
 	}
 	g.held = p
-	d.fence = c.fenceLocked(p)
+	d.fence, d.marks = c.fenceLocked(p), c.config.Commit == AtLeastOnce
 	d.expected = p.expected
 	if p.floor < 0 {
 		p.floor = p.position
 	}
-	p.handedTo = max(p.handedTo, end)
+	p.lastBatch = p.position
+	p.handing.Store(p.position)
 	ahead := c.config.Commit == AtMostOnce && p.behind(end)
 	epoch := d.batch.LeaderEpoch()
 	c.mu.Unlock()

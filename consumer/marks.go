@@ -40,7 +40,7 @@ func (c *Consumer) mark(k key, end int64, epoch int32) error {
 		return &LostError{Partitions: []TopicPartition{k.public()}, Err: g.err}
 	}
 	// A record that this run did not hand out is of an earlier assignment, or of before a Seek: what is between is not known to be processed.
-	if end <= p.floor || end > p.handedTo {
+	if p.floor < 0 || end <= p.floor || end > p.handing.Load() {
 		return nil
 	}
 	if p.markedRun != p.run || end > p.marked {
@@ -87,7 +87,7 @@ func (c *Consumer) lastCommit(p *partition) (offset int64, epoch int32, ok bool)
 	if c.config.Commit != AtMostOnce || p.baseline {
 		return c.due(p)
 	}
-	given := p.handedTo >= 0 && p.position >= 0 && p.position < p.committed && c.group.held != p
+	given := p.lastBatch >= 0 && p.position >= 0 && p.position < p.committed && c.group.held != p
 	return p.position, p.lastEpoch, given
 }
 

@@ -76,19 +76,20 @@ type membership struct {
 	loadFailures     retrying
 	loadsAt          int // generation when loading began
 
-	run          int   // seeks so far; marks of an earlier run do not count
-	floor        int64 // where the run began; -1 before its first record
-	origin       int64 // where the first run began, after a seek; -1 unknown
-	handedTo     int64 // end of what was handed out in this run; -1 nothing
-	handedEnd    int64 // end of the records of it, without what follows that is none; -1 nothing
-	marked       int64 // end of what is marked as processed; -1 nothing
-	markedRun    int   // run of marked
-	markedEpoch  int32 // leader epoch of the last record marked
-	committed    int64 // as the coordinator knows it; -1 unknown, nothing
-	committedRun int   // run of committed: after a Seek back it follows
-	pausedTold   bool  // the coordinator has been told that it is paused
-	baseline     bool  // the position it begins at must be committed before anything is handed out
-	expected     int64 // External: what the application's store should hold; -1 nothing
+	run          int          // seeks so far; marks of an earlier run do not count
+	floor        int64        // where the run began; -1 before its first record
+	origin       int64        // where the first run began, after a seek; -1 unknown
+	lastBatch    int64        // where the last batch that was handed out in this run begins; -1 none was
+	handing      atomic.Int64 // end of what was handed out of that batch, while floor is not negative; stored by the iteration
+	handedEnd    int64        // end of the records of it, without what follows that is none; -1 nothing
+	marked       int64        // end of what is marked as processed; -1 nothing
+	markedRun    int          // run of marked
+	markedEpoch  int32        // leader epoch of the last record marked
+	committed    int64        // as the coordinator knows it; -1 unknown, nothing
+	committedRun int          // run of committed: after a Seek back it follows
+	pausedTold   bool         // the coordinator has been told that it is paused
+	baseline     bool         // the position it begins at must be committed before anything is handed out
+	expected     int64        // External: what the application's store should hold; -1 nothing
 }
 
 // gated tells whether nothing of it may be fetched and handed out.
@@ -96,7 +97,7 @@ func (p *partition) gated() bool { return p.tenure != reading || p.baseline }
 
 func newPartition(k key, start Position) *partition {
 	p := &partition{key: k, start: start, leader: -1, leaderEpoch: -1, replica: -1, fetchAt: -1, lastEpoch: -1, position: -1, highWatermark: -1, visible: -1}
-	p.floor, p.origin, p.handedTo, p.handedEnd, p.marked, p.markedEpoch, p.committed, p.expected = -1, -1, -1, -1, -1, -1, -1, -1
+	p.floor, p.origin, p.lastBatch, p.handedEnd, p.marked, p.markedEpoch, p.committed, p.expected = -1, -1, -1, -1, -1, -1, -1, -1
 	return p
 }
 
@@ -108,7 +109,7 @@ func (p *partition) seek(to Position) {
 	p.generation++
 	p.run++
 	p.stopped.Store(true)
-	p.floor, p.handedTo, p.handedEnd, p.baseline = -1, -1, -1, false
+	p.floor, p.lastBatch, p.handedEnd, p.baseline = -1, -1, -1, false
 	p.state, p.start, p.retryAt, p.err = unplaced, to, time.Time{}, nil
 	p.fetchAt, p.position, p.lastEpoch, p.replica = -1, -1, -1, -1
 }
@@ -118,7 +119,7 @@ func (p *partition) began() int64 {
 	switch {
 	case p.run > 0:
 		return p.origin
-	case p.handedTo < 0:
+	case p.lastBatch < 0:
 		return p.position
 	}
 	return p.floor

@@ -202,3 +202,40 @@ func TestAtMostOnceSeekWhileCommitting(t *testing.T) {
 		assert.Equal(t, "0:[0 1 2]", d.all())
 	})
 }
+
+// A mark of before a Seek, or of an earlier assignment, does not count for records that have not come again, although they are in the batch that is being handed out.
+func TestMarksReachNoFurtherThanWhatWasHandedOut(t *testing.T) {
+	for _, lost := range []bool{false, true} {
+		t.Run(fmt.Sprint(lost), func(t *testing.T) {
+			f := newFakeGroup(1)
+			f.parts[0].append(t, batchOptions{}, "0", "1", "2", "3", "4", "5", "6", "7")
+			inGroup(t, f, func(t *testing.T, client *transport.Client) {
+				c, d := memberOf(t, client, Config{CommitInterval: 100 * time.Millisecond})
+				n := 0
+				stop := loop(c, d, func(r *record.Record) {
+					switch n++; n {
+					case 6:
+						if lost {
+							f.coordinator.do(func() { f.coordinator.script[68] = []*kerr.Error{kerr.UnknownMemberID} })
+						} else {
+							assert.NoError(t, c.Seek("t", 0, AtOffset(0)))
+						}
+						time.Sleep(20 * time.Second)
+					case 8:
+						assert.Equal(t, int64(1), r.Offset)
+						assert.NoError(t, c.MarkProcessed(&record.Record{Topic: "t", Offset: 5}), "of before")
+						time.Sleep(time.Second)
+						assert.Equal(t, int64(-1), f.coordinator.offset(0))
+						assert.NoError(t, c.MarkProcessed(r))
+						time.Sleep(time.Second)
+						assert.Equal(t, int64(2), f.coordinator.offset(0))
+					}
+				})
+				time.Sleep(time.Minute)
+				require.NoError(t, stop())
+				require.NoError(t, c.Close())
+				assert.Equal(t, "0:[0 1 2 3 4 5 0 1 2 3 4 5 6 7]", d.all())
+			})
+		})
+	}
+}

@@ -60,6 +60,9 @@ func (c *Consumer) Records(ctx context.Context) iter.Seq2[*record.Record, error]
 				}
 				r.Topic, r.Partition = p.topic, p.number
 				d.read = r.Offset + 1
+				if d.marks {
+					p.handing.Store(d.read)
+				}
 				if d.timed {
 					c.holdsSince()
 				}
@@ -118,7 +121,13 @@ func (c *Consumer) Batches(ctx context.Context) iter.Seq2[Batch, error] {
 				yield(Batch{}, err)
 				return
 			}
-			if len(out.Records) > 0 && !yield(out, nil) {
+			if len(out.Records) == 0 {
+				continue
+			}
+			if d.marks {
+				d.chunk.p.handing.Store(out.Next)
+			}
+			if !yield(out, nil) {
 				return
 			}
 		}
@@ -133,6 +142,7 @@ type delivery struct {
 	from   int64        // records below are not wanted
 	read   int64        // next offset after what was handed out
 	timed  bool         // Config.MaxProcessing is watched
+	marks  bool         // what is handed out may be marked
 
 	expected int64 // of the batch; see Batch
 	fence    Fence

@@ -162,8 +162,8 @@ func (c *crew) remove(i int) {
 // kill lets the i-th member vanish.
 func (c *crew) kill(i int) {
 	m := c.take(i)
-	m.phone.kill() // first: a client that notices that nobody listens to it any more must not commit on its way out
 	m.seat.kill()
+	m.phone.kill()
 	c.wg.Go(m.drop)
 	c.kills++
 	c.size()
@@ -216,7 +216,7 @@ func (c *crew) report() {
 	} else if behind > 0 {
 		kept = fmt.Sprintf("%d records not committed", behind)
 	}
-	c.t.Logf("%-48s members %-38s kills %d  outages %d  records %d missing %d repeated %d (%d after kills, of %d uncommitted then; %d after outages, %d else)  looks %d  %s  %s",
+	c.t.Logf("%-54s members %-38s kills %d  coordinator crashes %d  records %d missing %d repeated %d (%d after kills, of %d uncommitted then; %d after crashes, %d else)  looks %d  %s  %s",
 		c.name, strings.Join(c.sizes, "→"), c.kills, c.outages, c.records, missing, c.repeats.sum(), c.repeats.kills, c.atRisk, c.repeats.crash, c.repeats.other, c.polls, strings.Join(c.types, "→"), kept)
 }
 

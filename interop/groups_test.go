@@ -3,6 +3,8 @@ package interop
 import (
 	"flag"
 	"regexp"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -15,12 +17,13 @@ var only = flag.String("groups.only", "", "a regular expression: of TestGroupsOv
 func TestGroupsOverTCP(t *testing.T) {
 	s := newStreet(t, 3)
 	match := regexp.MustCompile(*only)
-	var crews []*crew
-	add := func(name string, kinds ...kind) {
+	var crews, travellers []*crew
+	to := func(list *[]*crew, name string, kinds ...kind) {
 		if match.MatchString(name) {
-			crews = append(crews, newCrew(t, s, name, 50*time.Millisecond, kinds...))
+			*list = append(*list, newCrew(t, s, name, 50*time.Millisecond, kinds...))
 		}
 	}
+	add := func(name string, kinds ...kind) { to(&crews, name, kinds...) }
 	for _, k := range []kind{franzCooperative, franzRange, franzRangeAuto, franzNext, franzNextRange, franzNextAuto, saramaRange, saramaSticky, kafkaGo, kafkaGoReader} {
 		add(k.name, k)
 	}
@@ -29,42 +32,58 @@ func TestGroupsOverTCP(t *testing.T) {
 	add("mixed, franz-go first", franzRange, franzNextRange, saramaOld, franzNextRange, saramaOld)
 	add("mixed, KIP-848 first", franzNext, franzNext, saramaOld, franzNext, franzRange, franzRange)
 	add("mixed, kafka-go and KIP-848", kafkaGo, franzNext, kafkaGo, franzNext, kafkaGo)
-	p := newPress(t, s, crews...)
+	// Travellers migrate all the way and back: members of one protocol, then of both, of the other alone, of both, and of the first again. The coordinator crashes when only KIP-848 is spoken, and two join while it is away.
+	for _, k := range []kind{franzRange, franzCooperative, saramaOld, kafkaGo} {
+		to(&travellers, "to KIP-848 and back, "+k.name, k, k, franzNext, franzNextRange, k)
+	}
+	p := newPress(t, s, slices.Concat(crews, travellers)...)
 	defer p.client.Close()
-	everybody := func(f func(*crew)) {
+	all := func(cs []*crew, f func(*crew)) {
 		var wg sync.WaitGroup
-		for _, c := range crews {
+		for _, c := range cs {
 			wg.Go(func() { f(c) })
 		}
 		wg.Wait()
 	}
+	everybody, travel := func(f func(*crew)) { all(p.crews, f) }, func(f func(*crew)) { all(travellers, f) }
 	coordinator := int32(0)
 	p.run(300, 3*crewPartitions, 50*time.Millisecond, func(tick int) {
 		switch tick {
 		case 0:
 			everybody(func(c *crew) { c.join(2) })
 		case 40:
-			everybody(func(c *crew) { c.join(3) })
+			all(crews, func(c *crew) { c.join(3) })
+			travel(func(c *crew) { c.join(2) }) // a consumer group from here on
 		case 80:
-			everybody(func(c *crew) { c.kill(1) })
+			all(crews, func(c *crew) { c.kill(1) })
+			travel(func(c *crew) { c.remove(0) })
+		case 120:
+			travel(func(c *crew) { c.remove(0) })
 		case 160:
 			coordinator = s.leader("__consumer_offsets", 0)
 			s.crash(coordinator)
-			for _, c := range crews {
+			for _, c := range p.crews {
 				c.outage("the coordinator, node %d, has crashed", coordinator)
 			}
 		case 180:
-			everybody(func(c *crew) { c.join(1) })
+			all(crews, func(c *crew) { c.join(1) })
+			travel(func(c *crew) { c.join(2) })
 		case 220:
 			s.restart(coordinator)
-			for _, c := range crews {
+			for _, c := range p.crews {
 				c.note("node %d is back", coordinator)
 			}
 		case 240:
 			everybody(func(c *crew) { c.remove(0) })
 		case 260:
-			everybody(func(c *crew) { c.remove(1) })
+			all(crews, func(c *crew) { c.remove(1) })
+			travel(func(c *crew) { c.remove(0) }) // the last that speaks KIP-848
 		}
 	})
 	everybody(func(c *crew) { c.finish(time.Minute, func(n int) { p.print(c, n); p.flush() }) })
+	for _, c := range travellers {
+		c.mu.Lock()
+		same(t, c.name+": the group was", strings.Join(c.types, "→"), "classic→consumer→classic")
+		c.mu.Unlock()
+	}
 }

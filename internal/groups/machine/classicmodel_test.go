@@ -42,6 +42,7 @@ type fakeMember struct {
 
 	asked   Request // what waits for an answer
 	askedID uint64
+	askedAt time.Time
 }
 
 // rejoin has the client give up its partitions and join.
@@ -222,7 +223,7 @@ func (w *classicWorld) leave(cl *fakeMember, fx *Effects) {
 
 func (w *classicWorld) step(cl *fakeMember, r Request, fx *Effects) {
 	w.next++
-	cl.asked, cl.askedID = r, w.next
+	cl.asked, cl.askedID, cl.askedAt = r, w.next, w.now
 	w.open[w.next] = cl
 	w.c.Step(w.now, w.next, r, fx)
 }
@@ -369,6 +370,8 @@ func (w *classicWorld) refused(cl *fakeMember, asked Request, r Reply) {
 	case ErrMemberIDRequired:
 		cl.id = r.Result.(*Joined).MemberID
 	case ErrUnknownMember, ErrGroupIDNotFound:
+		// While a request waits its member is alive: nothing but itself or an administrator removes it.
+		require.Equal(w.t, w.now, cl.askedAt, "%s is removed while it waits with %T", cl.name, asked)
 		if !cl.consumer {
 			cl.id = ""
 		}
@@ -569,14 +572,32 @@ func (w *classicWorld) reload(fx *Effects) {
 	maps.DeleteFunc(w.generations, func(generation int32, _ *generationOf) bool { return w.group == nil || generation != w.generation })
 }
 
+// epoch is the group's epoch or generation.
+func (w *classicWorld) epoch() int32 {
+	if d, ok := w.c.DescribeConsumer("g"); ok {
+		return d.Epoch
+	}
+	if k := w.classic(); k != nil {
+		return k.generation
+	}
+	return 0
+}
+
 // quiet ends all trouble and checks that the group comes to rest.
 func (w *classicWorld) quiet(fx *Effects) {
 	w.fail, w.lose = 0, 0
-	for range 400 {
+	var rest int32
+	for i := range 400 {
 		for _, cl := range slices.Clone(w.clients) {
 			w.act(cl, fx)
 		}
 		w.advance(2*time.Second, fx)
+		if i == 350 {
+			rest = w.epoch()
+		}
+	}
+	if len(w.clients) > 0 { // an empty group may expire
+		require.Equal(w.t, rest, w.epoch(), "rebalances without a reason")
 	}
 	require.Empty(w.t, w.stray, "requests without an answer")
 	for _, cl := range w.clients {

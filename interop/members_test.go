@@ -54,7 +54,8 @@ func startFranz(m *member, auto bool, opts []kgo.Opt) {
 		cl.CommitOffsetsSync(ctx, cl.UncommittedOffsets(), note)
 	}
 	if auto {
-		all = append(all, kgo.AutoCommitInterval(session/10), kgo.AutoCommitCallback(note))
+		// kgo sends one commit at a time, in the epoch in which it was due, and does not heartbeat while the last one before a rebalance waits in the queue: on a busy machine a short interval ends sessions.
+		all = append(all, kgo.AutoCommitInterval(max(session/10, time.Second)), kgo.AutoCommitCallback(note))
 	} else {
 		all = append(all, kgo.DisableAutoCommit(), kgo.OnPartitionsRevoked(commit))
 	}

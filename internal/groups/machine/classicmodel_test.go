@@ -90,14 +90,14 @@ type classicWorld struct {
 // Members of a classic group come and go, lose answers, die, come back under their instance ids; writes fail, the coordinator moves. In a generation there is one leader and what it has assigned is what
 // everybody gets, no commit of an old generation is taken, and when all is quiet the group is stable with those that live.
 func TestClassicGroupModel(t *testing.T) {
-	for seed := range modelSeeds(200) {
+	for seed := range modelSeeds(50) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) { runClassicModel(t, seed, false) })
 	}
 }
 
 // The same with members that speak KIP-848 among them, so that the group changes its kind again and again. Whenever the coordinator assigns, no two members work on one partition.
 func TestMigrationModel(t *testing.T) {
-	for seed := range modelSeeds(200) {
+	for seed := range modelSeeds(100) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) { runClassicModel(t, seed, true) })
 	}
 }

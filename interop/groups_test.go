@@ -10,7 +10,10 @@ import (
 	"time"
 )
 
-var only = flag.String("groups.only", "", "a regular expression: of TestGroupsOverTCP, run the clients whose names match")
+var (
+	only   = flag.String("groups.only", "", "a regular expression: of TestGroupsOverTCP, run the clients whose names match")
+	events = flag.Bool("groups.events", false, "print what happened to groups also if nothing is wrong")
+)
 
 // Groups of other people's clients on real sockets and files, through joins, leaves, a member's death and the crash of the coordinator's node: no record is missed, no commit is lost or goes back,
 // and what is processed again is what was not committed when somebody died.

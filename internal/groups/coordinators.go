@@ -33,9 +33,8 @@ type Config struct {
 	// Spawn runs f on a goroutine that the owner waits for; false when the owner is closing.
 	Spawn func(f func()) bool
 
-	Changed func()                                  // optional: called before a log changes, and after its start has
-	Notice  func(partition int32, n machine.Notice) // optional: called without locks, must not block
-	Logger  *slog.Logger                            // nil = silent
+	Changed func()       // optional: called before a log changes, and after its start has
+	Logger  *slog.Logger // nil = silent
 }
 
 func (c Config) validate() error {

@@ -82,7 +82,7 @@ func (s *shard) rewriteLocked(dst []entry.Entry) []entry.Entry {
 	enough := max(chunkBytes, w.live/chunkParts)
 	w.chunk = chunk{there: true, until: w.after, last: true}
 	for e := range s.mu.machine.Entries() {
-		group := groupOf(e)
+		group := e.GroupID()
 		if w.first >= 0 && group <= w.after { // the empty id is a group, too
 			continue
 		}
@@ -134,27 +134,4 @@ func (s *shard) advance(offset int64) {
 	} else if f := s.owner.c.Changed; f != nil {
 		f()
 	}
-}
-
-// groupOf is the group that an entry is of.
-func groupOf(e entry.Entry) string {
-	switch e := e.(type) {
-	case *entry.Offset:
-		return e.Group
-	case *entry.Classic:
-		return e.Group
-	case *entry.Group:
-		return e.Group
-	case *entry.Member:
-		return e.Group
-	case *entry.Target:
-		return e.Group
-	case *entry.TargetMember:
-		return e.Group
-	case *entry.Current:
-		return e.Group
-	case *entry.Regex:
-		return e.Group
-	}
-	return ""
 }

@@ -138,9 +138,6 @@ func (s *shard) tell(rd *round) {
 	}
 	for _, n := range rd.fx.Notices {
 		s.owner.logger.Debug("group: "+n.Text, "group", n.Group, "partition", s.partition)
-		if f := s.owner.c.Notice; f != nil {
-			f(s.partition, n)
-		}
 	}
 	for _, r := range rd.fx.Regexes {
 		s.owner.c.Spawn(func() { s.resolve(r) })

@@ -6,6 +6,8 @@ import (
 
 // Entry is one record of __consumer_offsets. The concrete types are pointers to the structs of this package.
 type Entry interface {
+	// GroupID is the group that the entry is about.
+	GroupID() string
 	// AppendKey appends the record's key.
 	AppendKey(dst []byte) []byte
 	// AppendValue appends the record's value. An entry that is Gone has none: ok is false, and the record's value is null.
@@ -147,3 +149,27 @@ type Regex struct {
 	Version    int64    // offset of the metadata it was resolved against
 	ResolvedAt int64    // milliseconds
 }
+
+// GroupID implements Entry.
+func (o *Offset) GroupID() string { return o.Group }
+
+// GroupID implements Entry.
+func (c *Classic) GroupID() string { return c.Group }
+
+// GroupID implements Entry.
+func (g *Group) GroupID() string { return g.Group }
+
+// GroupID implements Entry.
+func (m *Member) GroupID() string { return m.Group }
+
+// GroupID implements Entry.
+func (t *Target) GroupID() string { return t.Group }
+
+// GroupID implements Entry.
+func (t *TargetMember) GroupID() string { return t.Group }
+
+// GroupID implements Entry.
+func (c *Current) GroupID() string { return c.Group }
+
+// GroupID implements Entry.
+func (r *Regex) GroupID() string { return r.Group }

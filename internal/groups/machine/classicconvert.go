@@ -36,15 +36,16 @@ func (k *classicGroup) migrants() []migrant {
 }
 
 // newClassicFrom makes a stable group without timers, which loaded starts.
-func newClassicFrom(c *Coordinator, g *group, generation int32, protocol, leader string, members []migrant) *classicGroup {
+func newClassicFrom(c *Coordinator, g *group, generation int32, leader string, members []migrant) *classicGroup {
 	k := newClassicGroup(c, g)
-	k.state, k.protocolType, k.protocol, k.generation, k.leader = classicStable, consumerProtocol, protocol, generation, leader
+	k.state, k.protocolType, k.generation, k.leader = classicStable, consumerProtocol, generation, leader
 	for _, m := range members {
 		k.insert(&classicMember{
 			id: m.id, instanceID: m.instanceID, clientID: m.clientID, clientHost: m.clientHost, session: m.session, rebalance: m.rebalance,
 			protocols: m.protocols, assignment: m.assignment, synced: true,
 		})
 	}
+	k.protocol = k.choose()
 	k.saved = k.entry()
 	return k
 }

@@ -49,7 +49,7 @@ func (c *Coordinator) join(now time.Time, id uint64, g *group, r *Join, fx *Effe
 	case r.InstanceID == "" && r.RequireMemberID:
 		k.introduce(now, id, r, fx)
 	default:
-		k.add(now, id, k.newMemberID(r), r, fx)
+		k.add(now, id, k.c.newMemberID(r), r, fx)
 	}
 }
 
@@ -71,8 +71,9 @@ func (c *Coordinator) replaceConsumer(now time.Time, id uint64, g *group, r *Joi
 	})
 }
 
-func (k *classicGroup) newMemberID(r *Join) string {
-	name, suffix := cmp.Or(r.InstanceID, r.ClientID), "-"+k.c.c.NewID()
+// newMemberID makes the id of a new classic member, after the name by which its owner knows it.
+func (c *Coordinator) newMemberID(r *Join) string {
+	name, suffix := cmp.Or(r.InstanceID, r.ClientID), "-"+c.c.NewID()
 	return name[:min(len(name), maxString-len(suffix))] + suffix // longer ones could not be written
 }
 
@@ -101,7 +102,7 @@ func (k *classicGroup) admit(r *Join) error {
 
 // introduce tells a new member its id, with which it is to join (KIP-394): a client that loses the answer to its first JoinGroup would otherwise leave a member behind that nobody speaks for.
 func (k *classicGroup) introduce(now time.Time, id uint64, r *Join, fx *Effects) {
-	memberID := k.newMemberID(r)
+	memberID := k.c.newMemberID(r)
 	t := &timer{}
 	k.pending[memberID] = t
 	k.start(t, now.Add(r.SessionTimeout), func(now time.Time, fx *Effects) {

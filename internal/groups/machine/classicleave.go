@@ -28,13 +28,17 @@ func (c *Coordinator) leave(now time.Time, id uint64, g *group, r *Leave, fx *Ef
 			members = members || left.Errs[i] == nil
 		}
 	}
-	fx.reply(id, left)
 	switch {
 	case members:
 		g.classic.shrunk(now, "members leave", fx)
 	case ids:
 		g.classic.unawaited(now, fx)
 	}
+	if g != nil && g.writing { // the group is empty now, and that is written first
+		g.later = append(g.later, func(_ time.Time, fx *Effects) { fx.reply(id, left) })
+		return
+	}
+	fx.reply(id, left)
 }
 
 // leaving takes one member out.

@@ -12,7 +12,7 @@ func (k *classicGroup) replaceStatic(now time.Time, id uint64, old *classicMembe
 	wasLeader := k.leader
 	old.refuse(ErrFencedInstance, fx)
 	k.c.timers.stop(&old.timer)
-	m := &classicMember{id: k.newMemberID(r), instanceID: old.instanceID, assignment: old.assignment, synced: old.synced}
+	m := &classicMember{id: k.c.newMemberID(r), instanceID: old.instanceID, assignment: old.assignment, synced: old.synced}
 	m.tell(r)
 	k.exchange(old, m)
 	if k.state != classicStable || k.choose() != k.protocol {

@@ -73,18 +73,32 @@ func (k *consumerGroup) checkClassicJoin(r *Join) (embedded.Subscription, error)
 	if err != nil {
 		return none, ErrInconsistentProtocol
 	}
-	for _, id := range k.draftIDs() {
-		if m := k.lookup(id); id != r.MemberID && m.info.Classic != nil && !shareProtocol(m.info.Classic.Protocols, r.Protocols) {
-			return none, ErrInconsistentProtocol
-		}
+	if !k.shareProtocol(r) {
+		return none, ErrInconsistentProtocol
 	}
 	return sub, nil
 }
 
-func shareProtocol(a []entry.ClassicProtocol, b []Protocol) bool {
-	return slices.ContainsFunc(a, func(p entry.ClassicProtocol) bool {
-		return slices.ContainsFunc(b, func(q Protocol) bool { return p.Name == q.Name })
-	})
+// shareProtocol tells whether one of a member's protocols is known to all other classic members: should they be left to themselves they need one.
+func (k *consumerGroup) shareProtocol(r *Join) bool {
+	common := map[string]bool{}
+	for _, p := range r.Protocols {
+		common[p.Name] = true
+	}
+	for _, id := range k.draftIDs() {
+		m := k.lookup(id)
+		if id == r.MemberID || m.info.Classic == nil {
+			continue
+		}
+		both := make(map[string]bool, len(common))
+		for _, p := range m.info.Classic.Protocols {
+			if common[p.Name] {
+				both[p.Name] = true
+			}
+		}
+		common = both
+	}
+	return len(common) > 0
 }
 
 // classicMemberID is the id of a member that joins: a new one for a new member, which it may have to be told first (KIP-394).
@@ -92,11 +106,7 @@ func (k *consumerGroup) classicMemberID(r *Join) (string, error) {
 	if r.MemberID != "" {
 		return r.MemberID, nil
 	}
-	name := r.ClientID
-	if r.InstanceID != "" {
-		name = r.InstanceID
-	}
-	id := name + "-" + k.c.c.NewID()
+	id := k.c.newMemberID(r)
 	if r.InstanceID == "" && r.RequireMemberID {
 		return id, ErrMemberIDRequired
 	}

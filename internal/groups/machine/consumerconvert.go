@@ -92,8 +92,7 @@ func (k *consumerGroup) revert(d *draft, ids []string) {
 		migrants[i] = k.migrant(k.lookup(id))
 	}
 	epoch := max(k.epoch, d.epoch)
-	protocol := migrants[0].protocols[0].Name // the members choose anew at once
-	successor := newClassicFrom(k.c, g, epoch, protocol, migrants[0].id, migrants)
+	successor := newClassicFrom(k.c, g, epoch, migrants[0].id, migrants)
 	entries := d.first
 	for _, id := range k.ids() {
 		entries = append(entries, &entry.Current{Group: g.id, MemberID: id, Gone: true}, &entry.TargetMember{Group: g.id, MemberID: id, Gone: true},

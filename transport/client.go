@@ -269,7 +269,7 @@ func ownFetch(f *kmsg.FetchResponse) *kmsg.FetchResponse {
 	return &own
 }
 
-// Send is Request without waiting: requests to one node are pipelined in the order of the calls (per lane: produce, fetch, private keys, others) and done is called exactly once,
+// Send is Request without waiting: requests to one node are pipelined in the order of the calls (per lane: produce, fetch, private keys, a broker's requests to its controller, others) and done is called exactly once,
 // in the order of responses, from the connection's goroutine or, for a Local node, from whichever goroutine replies, perhaps before Send returns. done must not block, nor call Close. With a nil error the
 // Response's Release, if not nil, must be called once when its bytes are no longer used. ctx ends the wait, not what was sent.
 //

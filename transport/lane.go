@@ -20,6 +20,7 @@ const (
 	laneProduce
 	laneFetch
 	lanePrivate
+	laneControl                                        // what brokers ask of the controller: their heartbeats must not stand behind a request that waits
 	laneMoreFetches                                    // and those behind it: for fetches while others wait for their answers
 	laneJoin        = laneMoreFetches + moreFetchLanes // and those behind it: one for each JoinGroup and SyncGroup under way
 	laneKinds       = laneJoin + joinLanes
@@ -38,6 +39,8 @@ func laneOf(key int16) laneKind {
 		return laneFetch
 	case key == keyJoinGroup || key == keySyncGroup:
 		return laneJoin
+	case key == keyAlterPartition || key == keyBrokerRegistration || key == keyBrokerHeartbeat || key == keyAllocateProducerIDs:
+		return laneControl
 	case key >= keyPrivate:
 		return lanePrivate
 	default:

@@ -1,9 +1,11 @@
 package broker
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/insynclog/insync/log"
@@ -503,7 +505,9 @@ func TestNothingIsServedBeforeStart(t *testing.T) {
 		}
 		av := kmsg.NewPtrApiVersionsRequest()
 		assert.NotNil(t, serve(av).Message)
+		asked := time.Now()
 		assert.True(t, serve(metadataRequest(4, "t")).Close)
+		assert.Equal(t, joinPatience, time.Since(asked), "it might have started")
 		hb := kmsg.NewPtrBrokerHeartbeatRequest()
 		assert.Equal(t, kerr.NotController.Code, serve(hb).Message.(*kmsg.BrokerHeartbeatResponse).ErrorCode)
 		assert.ErrorIs(t, b.HandOver(t.Context()), ErrNotStarted)
@@ -520,6 +524,37 @@ func TestNothingIsServedBeforeStart(t *testing.T) {
 			require.NoError(t, err)
 			assert.NotNil(t, resp, "a direct caller always gets an answer, of a closed broker too: key %d", req.Key())
 		}
+	})
+}
+
+func TestRequestWaitsForAStartingNode(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := newHarness(t, 2, nil)
+		h.nodes[1].stop(true)
+		h.nodes[2].stop(true)
+		started := make(chan error, 1)
+		go func() { started <- h.nodes[1].start() }() // which needs the other
+		time.Sleep(time.Second)
+		synctest.Wait()
+		b := h.nodes[1].Broker
+		require.Nil(t, b.image.Load())
+		got := make(chan transport.Reply, 1)
+		go b.Serve(t.Context(), &transport.Request{Message: metadataRequest(4, "t")}, func(r transport.Reply) { got <- r })
+		synctest.Wait()
+		require.Empty(t, got)
+		h.start(2)
+		require.NoError(t, <-started)
+		r := <-got
+		require.False(t, r.Close)
+		assert.NotEmpty(t, r.Message.(*kmsg.MetadataResponse).Brokers, "a client that is told of no broker is lost")
+
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		c, err := New(Config{NodeID: 7, Directory: h.nodes[1].dir, Commit: h.nodes[1].commit, Network: h.net.Host("n7")})
+		require.NoError(t, err)
+		defer c.Close()
+		c.Serve(ended, &transport.Request{Message: metadataRequest(4, "t")}, func(r transport.Reply) { got <- r })
+		assert.True(t, (<-got).Close, "the connection ended")
 	})
 }
 

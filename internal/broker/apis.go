@@ -49,7 +49,7 @@ type api struct {
 	key      int16
 	min, max int16
 	serve    handler
-	early    bool // answered before the node has joined the cluster
+	early    bool // answered before the node has joined the cluster; others wait for that, see awaitJoined
 	internal bool // between nodes: not shown to clients
 }
 

@@ -102,6 +102,7 @@ type Broker struct {
 	peers  *transport.Client
 	ctl    atomic.Pointer[controller.Controller]
 	image  atomic.Pointer[controller.Image] // published before replicas follow it
+	joined chan struct{}                    // closed when Start has succeeded
 	ctx    context.Context                  // ends at Close
 	cancel context.CancelFunc
 
@@ -140,7 +141,7 @@ func New(c Config) (*Broker, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
-	b := &Broker{c: c, logger: c.Logger, began: time.Now(), work: make(chan *fetchOp)}
+	b := &Broker{c: c, logger: c.Logger, began: time.Now(), work: make(chan *fetchOp), joined: make(chan struct{})}
 	if b.logger == nil {
 		b.logger = slog.New(slog.DiscardHandler)
 	}
@@ -216,6 +217,7 @@ func (b *Broker) Start(ctx context.Context, ctl *controller.Controller) error {
 		}
 		return err
 	}
+	close(b.joined) // once: see started
 	return nil
 }
 
@@ -298,13 +300,35 @@ func (b *Broker) Versions() map[int16]transport.VersionRange { return b.versions
 func (b *Broker) Serve(ctx context.Context, r *transport.Request, reply func(transport.Reply)) {
 	a, ok := b.apis[r.Message.Key()]
 	direct := r.Conn != nil && r.Conn.Direct // has no connection that could be closed: the handlers find the right errors
-	ready := a.early || b.image.Load() != nil
-	if v := r.Message.GetVersion(); !ok || v < a.min || v > a.max || !direct && (!ready || b.ctx.Err() != nil) {
+	if v := r.Message.GetVersion(); !ok || v < a.min || v > a.max || !direct && (!a.early && !b.awaitJoined(ctx) || b.ctx.Err() != nil) {
 		// Not ours, not yet, or no longer: Kafka has no answer for it but to hang up, upon which clients try another node.
 		reply(transport.Reply{Close: true})
 		return
 	}
 	a.serve(b, ctx, r, reply)
+}
+
+// joinPatience is how long a request waits for a node that is starting. Kafka's wait without limit; but a node that finds no quorum should rather send its clients elsewhere.
+const joinPatience = 3 * time.Second
+
+// awaitJoined holds a connection's requests back while the node starts, which mostly takes milliseconds: clients take a connection that ends before its first answer for one that wanted a login, and give
+// up. It returns false when the node is not part of the cluster.
+func (b *Broker) awaitJoined(ctx context.Context) bool {
+	select {
+	case <-b.joined:
+		return true
+	default:
+	}
+	t := time.NewTimer(joinPatience)
+	defer t.Stop()
+	select {
+	case <-b.joined:
+		return true
+	case <-t.C:
+	case <-ctx.Done():
+	case <-b.ctx.Done():
+	}
+	return false
 }
 
 // HandOver leaves the cluster in order: a controlled shutdown that moves every leadership to another in-sync replica, until done or ctx ends.

@@ -43,13 +43,18 @@ func (k *consumerGroup) classicJoin(now time.Time, id uint64, r *Join, fx *Effec
 		RebalanceTimeout: rebalance, Topics: topics,
 	}, classicMetadata(r.SessionTimeout, r.Protocols))
 	if known := k.members[memberID]; known != nil {
-		k.c.timers.stop(&known.rejoin)
+		k.c.timers.stop(&known.owed)
 		k.keepAlive(now, known)
 	}
 	d := k.drafting()
 	d.asks = append(d.asks, ask{id: id, member: memberID, owned: &owned, full: true, reply: func(m *draftMember, _ *partition.Set) any {
 		return &Joined{MemberID: memberID, Generation: m.cur.Epoch, ProtocolType: consumerProtocol, Protocol: r.Protocols[0].Name}
 	}})
+	d.finished = append(d.finished, func(now time.Time, err error, _ *Effects) {
+		if m := k.members[memberID]; err == nil && m != nil {
+			k.expect(now, m, "does not ask for its assignment")
+		}
+	})
 }
 
 func classicMetadata(session time.Duration, protocols []Protocol) *entry.ClassicMetadata {
@@ -174,6 +179,7 @@ func (k *consumerGroup) classicSync(now time.Time, id uint64, r *Sync, fx *Effec
 		return
 	}
 	k.keepAlive(now, m)
+	k.c.timers.stop(&m.owed)
 	const version = 0 // the later ones have the same fields
 	assignment := embedded.Assignment{Partitions: k.namesOf(m.cur.Assigned)}.Append(nil, version)
 	fx.reply(id, &Synced{ProtocolType: consumerProtocol, Protocol: m.info.Classic.Protocols[0].Name, Assignment: assignment})
@@ -197,13 +203,17 @@ func (k *consumerGroup) classicHeartbeat(now time.Time, id uint64, r *Heartbeat,
 
 // expectJoin limits the time in which a member that was told of a rebalance has to join again.
 func (k *consumerGroup) expectJoin(now time.Time, m *member) {
-	if m.rejoin.set() {
-		return
+	if !m.owed.set() {
+		k.expect(now, m, "does not join again")
 	}
+}
+
+// expect gives a classic member its rebalance timeout for the next step, to join or to ask for its assignment; heartbeats alone do not keep it.
+func (k *consumerGroup) expect(now time.Time, m *member, failing string) {
 	timeout := time.Duration(m.info.RebalanceTimeoutMillis) * time.Millisecond
-	k.c.start(k.g, &m.rejoin, now.Add(timeout), func(_ time.Time, fx *Effects) {
+	k.c.start(k.g, &m.owed, now.Add(timeout), func(_ time.Time, fx *Effects) {
 		if k.members[m.id] == m && m.info.Classic != nil {
-			fx.note(k.g.id, "member %s: does not join again", m.id)
+			fx.note(k.g.id, "member %s: %s", m.id, failing)
 			k.expel(m.id)
 		}
 	})

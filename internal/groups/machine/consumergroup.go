@@ -45,7 +45,7 @@ type member struct {
 
 	session timer
 	revoke  timer // it has to give partitions up
-	rejoin  timer // a classic member has to join again
+	owed    timer // a classic member has to join, or to ask for its assignment
 }
 
 func newConsumerGroup(c *Coordinator, g *group) *consumerGroup {
@@ -122,7 +122,7 @@ func (k *consumerGroup) replayedMember(id string) *member {
 func (k *consumerGroup) remove(m *member) {
 	k.c.timers.stop(&m.session)
 	k.c.timers.stop(&m.revoke)
-	k.c.timers.stop(&m.rejoin)
+	k.c.timers.stop(&m.owed)
 	k.disown(m)
 	delete(k.members, m.id)
 	if k.instances[m.info.InstanceID] == m.id {
@@ -213,7 +213,7 @@ func (k *consumerGroup) stop() {
 		m := k.members[id]
 		k.c.timers.stop(&m.session)
 		k.c.timers.stop(&m.revoke)
-		k.c.timers.stop(&m.rejoin)
+		k.c.timers.stop(&m.owed)
 	}
 	k.c.timers.stop(&k.refresh)
 }

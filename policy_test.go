@@ -33,6 +33,7 @@ var imports = []struct {
 	{"internal/invariants", ""},
 	{"internal/configs", ""},
 	{"internal/commit", ""},
+	{"internal/acl", ""},
 	{"internal/vfs", ""},
 	{"internal/vfs/vfstest", "internal/vfs"},
 	{"log/record", ""},

@@ -38,6 +38,9 @@ type Config struct {
 	// Network is what Listen and connections to other nodes use. nil means transport.TCP(nil).
 	Network transport.Network
 
+	// Limits bound what connections may cost the node.
+	Limits transport.Limits
+
 	// Voters are the members of the metadata quorum, this node among them, the same list on every node (Kafka: controller.quorum.voters). nil means this node alone.
 	Voters []Voter
 
@@ -179,6 +182,9 @@ func (c *Config) validate() error {
 		} else if c.Network == nil && !c.Insecure && !loopback(host) {
 			bad("Listen %q is beyond loopback and plain: use a Network with TLS, or set Insecure", c.Listen)
 		}
+	}
+	if err := c.Limits.Validate(); err != nil {
+		errs = append(errs, err)
 	}
 	if c.Advertise != "" {
 		if _, _, err := net.SplitHostPort(c.Advertise); err != nil {

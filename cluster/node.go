@@ -137,7 +137,7 @@ func (n *Node) build(ctx context.Context) error {
 		return err
 	}
 	if listener != nil {
-		if n.server, err = transport.NewServer(transport.ServerConfig{Handler: n.broker, NewRequest: broker.NewRequest, Logger: c.Logger}); err != nil {
+		if n.server, err = transport.NewServer(transport.ServerConfig{Handler: n.broker, Limits: c.Limits, NewRequest: broker.NewRequest, Logger: c.Logger}); err != nil {
 			closeListener(listener)
 			return err
 		}

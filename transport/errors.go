@@ -13,6 +13,9 @@ var ErrClosed = errors.New("transport: closed")
 // ErrTimeout is in the ConnError of requests that got no answer in time. It matches os.ErrDeadlineExceeded as well.
 var ErrTimeout = fmt.Errorf("no answer in time: %w", os.ErrDeadlineExceeded)
 
+// ErrMemory is why a server ends a connection whose frame arrives too slowly while others wait for memory; see Limits.Memory.
+var ErrMemory = errors.New("transport: memory for requests is used up, and this one arrives slowly")
+
 // ConnError says that a connection could not be made or broke. Sent tells whether the request may have reached the node: if not, it certainly had no effect.
 type ConnError struct {
 	Node int32

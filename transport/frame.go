@@ -2,6 +2,7 @@ package transport
 
 import (
 	"bufio"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -17,7 +18,7 @@ const (
 	readBufferBytes = 4 << 10
 	// frameTrustBytes is how much memory a connection gets for a frame on the word of its length alone. More is given as bytes arrive, or once the connection has
 	// sent a frame as large before.
-	frameTrustBytes = 64 << 10
+	frameTrustBytes = 4 << 10
 )
 
 // FrameSizeError says that a frame's length is negative or above the limit. The connection it came on is closed.
@@ -29,8 +30,9 @@ func (e *FrameSizeError) Error() string {
 
 // frame is the memory of one frame, without its length. It belongs to whoever holds it, who may give it back to its pool once, or leave it to the garbage collector.
 type frame struct {
-	b     []byte
-	class int8 // of the pool; -1 is not pooled
+	b      []byte
+	class  int8 // of the pool; -1 is not pooled
+	charge int  // what its connection's account was charged; a server's only
 }
 
 // framePool keeps frames by powers of two. The zero value is ready. It is safe for concurrent use.
@@ -71,12 +73,19 @@ type frameReader struct {
 	pool    *framePool
 	max     int           // largest frame accepted
 	idle    time.Duration // how long to wait for a frame to begin; 0 = for ever
+	half    time.Duration // how long the rest of a begun frame may take, plus a second for each 64 KiB
+	until   time.Time     // no frame may take longer than this; zero = no limit
 	armed   time.Time     // when the read deadline was last set
 	largest int           // largest frame that arrived whole
+
+	// What frames may have; nil = anything.
+	account *account
+	ctx     context.Context // ends waiting for it
+	alone   func() bool     // the connection has no other requests
 }
 
 func newFrameReader(nc net.Conn, pool *framePool, maxBytes int, idle time.Duration) *frameReader {
-	return &frameReader{nc: nc, br: bufio.NewReaderSize(nc, readBufferBytes), pool: pool, max: maxBytes, idle: idle}
+	return &frameReader{nc: nc, br: bufio.NewReaderSize(nc, readBufferBytes), pool: pool, max: maxBytes, idle: idle, half: 30 * time.Second}
 }
 
 // next returns the next frame. io.EOF means that the peer closed between frames.
@@ -98,21 +107,30 @@ func (r *frameReader) next() (*frame, error) {
 	if _, err := r.br.Discard(4); err != nil {
 		return nil, err
 	}
+	if r.br.Buffered() >= size {
+		return r.body(size)
+	}
 	if err := r.armBody(size); err != nil {
 		return nil, err
+	}
+	if r.account != nil {
+		defer r.account.arrived()
 	}
 	return r.body(size)
 }
 
 // body reads size bytes into memory that grows with what has arrived: a peer that claims much and sends little gets little.
 func (r *frameReader) body(size int) (*frame, error) {
-	f := r.pool.get(min(size, max(frameTrustBytes, r.largest)))
+	f, err := r.get(min(size, max(frameTrustBytes, r.largest)), 0)
+	if err != nil {
+		return nil, err
+	}
 	read := 0
 	for {
 		n, err := io.ReadFull(r.br, f.b[read:])
 		read += n
 		if err != nil {
-			r.pool.put(f)
+			r.put(f)
 			if errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF
 			}
@@ -122,11 +140,49 @@ func (r *frameReader) body(size int) (*frame, error) {
 			r.largest = max(r.largest, size)
 			return f, nil
 		}
-		g := r.pool.get(min(size, 2*read))
+		g, err := r.get(min(size, 2*read), f.charge)
+		if err != nil {
+			r.put(f)
+			return nil, err
+		}
 		copy(g.b, f.b[:read])
-		r.pool.put(f)
+		r.put(f)
 		f = g
 	}
+}
+
+// get returns a frame of n bytes; held is what this one has already.
+func (r *frameReader) get(n, held int) (*frame, error) {
+	if r.account == nil {
+		return r.pool.get(n), nil
+	}
+	charge := chargeOf(n)
+	if r.br.Buffered() < n { // more is to come
+		r.account.awaited(held)
+	}
+	if err := r.account.take(r.ctx, charge, held == 0 && r.alone()); err != nil {
+		return nil, err
+	}
+	f := r.pool.get(n)
+	f.charge = charge
+	return f, nil
+}
+
+// put ends a frame that did not become a request.
+func (r *frameReader) put(f *frame) {
+	if r.account != nil {
+		r.account.m.give(f.charge)
+		f.charge = 0
+	}
+	r.pool.put(f)
+}
+
+// chargeOf is the memory behind a frame of n bytes.
+func chargeOf(n int) int {
+	if n <= 1<<(minFrameClass-2) || n > 1<<maxFrameClass {
+		return n
+	}
+	return 1 << max(bits.Len(uint(n-1)), minFrameClass)
 }
 
 // armIdle sets the deadline for the next frame to begin. A deadline costs a lock and a timer, so it is moved only when an eighth of it has passed.
@@ -139,17 +195,21 @@ func (r *frameReader) armIdle() error {
 		return nil
 	}
 	r.armed = now
-	return r.nc.SetReadDeadline(now.Add(r.idle + r.idle/8))
+	return r.nc.SetReadDeadline(r.latest(now.Add(r.idle + r.idle/8)))
 }
 
-// armBody sets the deadline for a begun frame to end, unless it is here already: half a minute, and more for what is large.
+// armBody sets the deadline for a begun frame to end: half a minute, and more for what is large.
 func (r *frameReader) armBody(size int) error {
-	if r.idle <= 0 || r.br.Buffered() >= size {
+	if r.idle <= 0 {
 		return nil
 	}
 	r.armed = time.Time{} // the next frame sets its own
-	return r.nc.SetReadDeadline(time.Now().Add(halfFrameTimeout + time.Duration(size>>16)*time.Second))
+	return r.nc.SetReadDeadline(r.latest(time.Now().Add(r.half + time.Duration(size>>16)*time.Second)))
 }
 
-// halfFrameTimeout is how long the rest of a begun frame may take, plus a second for each 64 KiB.
-const halfFrameTimeout = 30 * time.Second
+func (r *frameReader) latest(t time.Time) time.Time {
+	if !r.until.IsZero() && r.until.Before(t) {
+		return r.until
+	}
+	return t
+}

@@ -49,7 +49,7 @@ func FuzzServerConn(f *testing.F) {
 	node.versions = map[int16]VersionRange{18: {0, 4}, 32001: {0, 0}}
 	node.hook(18, func(_ context.Context, r *Request, reply func(Reply)) { reply(Reply{}) })
 	node.hook(32001, func(_ context.Context, r *Request, reply func(Reply)) { reply(Reply{}) })
-	s, err := NewServer(ServerConfig{Handler: node, NewRequest: func(key int16) kmsg.Request { return &rawBody{key: key} }, MaxFrameBytes: 1 << 16})
+	s, err := NewServer(ServerConfig{Handler: node, NewRequest: func(key int16) kmsg.Request { return &rawBody{key: key} }, Limits: Limits{Frame: 1 << 16}})
 	require.NoError(f, err)
 	defer s.Close()
 	f.Fuzz(func(t *testing.T, b []byte) {

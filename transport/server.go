@@ -1,7 +1,7 @@
 package transport
 
 import (
-	"cmp"
+	"container/list"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +23,9 @@ type ConnInfo struct {
 	Local, Remote string // addresses; "direct" for calls within the process
 	Direct        bool   // a call within the process: no encoding, records may alias the caller's memory until the reply
 	SendFile      bool   // the connection can send file ranges: Reply.Files may be used
+
+	// Identity is who the other side is; before a login, and within the process, Anonymous. It is set before the handler sees anything but ApiVersions, and then stays.
+	Identity Identity
 
 	ClientSoftwareName, ClientSoftwareVersion string // from ApiVersions v3+, set by the handler
 }
@@ -66,22 +69,17 @@ type Handler interface {
 
 // ServerConfig sets up a Server. Zero values are the documented defaults.
 type ServerConfig struct {
-	Handler        Handler
-	MaxFrameBytes  int           // 0 = 16 MiB; larger frames close the connection
-	IdleTimeout    time.Duration // connections.max.idle.ms; 0 = 10 min
-	MaxPipelined   int           // replies outstanding per connection before reading stops; 0 = 64
-	MaxConnections int           // 0 = 4096
-	Logger         *slog.Logger
+	Handler Handler
+	Limits  Limits
+	Login   Login // nil = every connection is Anonymous, and trusted as another node is
+	Logger  *slog.Logger
 
 	// NewRequest returns an empty request for a key of the handler's Versions, nil if it knows none; nil = kmsg.RequestForKey. Private keys (32000 and up) need it.
 	NewRequest func(key int16) kmsg.Request
 }
 
 func (c ServerConfig) withDefaults() ServerConfig {
-	c.MaxFrameBytes = cmp.Or(c.MaxFrameBytes, 16<<20)
-	c.IdleTimeout = cmp.Or(c.IdleTimeout, 10*time.Minute)
-	c.MaxPipelined = cmp.Or(c.MaxPipelined, 64)
-	c.MaxConnections = cmp.Or(c.MaxConnections, 4096)
+	c.Limits = c.Limits.withDefaults()
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -96,18 +94,7 @@ func (c ServerConfig) validate() error {
 	if c.Handler == nil {
 		errs = append(errs, errors.New("transport: Handler is missing"))
 	}
-	if c.MaxFrameBytes < requestHeaderBytes {
-		errs = append(errs, fmt.Errorf("transport: MaxFrameBytes %d is too small", c.MaxFrameBytes))
-	}
-	if c.IdleTimeout < 0 {
-		errs = append(errs, fmt.Errorf("transport: IdleTimeout %v is negative", c.IdleTimeout))
-	}
-	if c.MaxPipelined < 0 {
-		errs = append(errs, fmt.Errorf("transport: MaxPipelined %d is negative", c.MaxPipelined))
-	}
-	if c.MaxConnections < 0 {
-		errs = append(errs, fmt.Errorf("transport: MaxConnections %d is negative", c.MaxConnections))
-	}
+	errs = append(errs, c.Limits.Validate())
 	return errors.Join(errs...)
 }
 
@@ -116,18 +103,23 @@ func (c ServerConfig) validate() error {
 // Goroutines: one per Serve, which is the caller's; per connection a reader, which runs the Handler, and a writer. All of them end with the first error of their connection, or at Close, which
 // waits for them.
 type Server struct {
-	cfg      ServerConfig
-	versions map[int16]VersionRange
-	frames   framePool
-	ctx      context.Context // ends at Close
-	cancel   context.CancelFunc
-	wg       sync.WaitGroup
+	cfg        ServerConfig
+	versions   map[int16]VersionRange
+	frames     framePool
+	memory     memory
+	shaking    chan struct{} // room for TLS handshakes
+	complaints complaints
+	ctx        context.Context // ends at Close
+	cancel     context.CancelFunc
+	wg         sync.WaitGroup
 
 	mu struct {
 		sync.Mutex
 		closed    bool
 		listeners map[net.Listener]struct{}
 		conns     map[*serverConn]struct{}
+		hosts     map[string]int // connections by address without the port
+		fresh     list.List      // of *serverConn: those that have not sent a request, the oldest first
 	}
 }
 
@@ -137,10 +129,12 @@ func NewServer(c ServerConfig) (*Server, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: c, versions: c.Handler.Versions()}
+	s := &Server{cfg: c, versions: c.Handler.Versions(), shaking: make(chan struct{}, c.Limits.Handshakes)}
+	s.memory.max = int64(c.Limits.Memory)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.mu.listeners = make(map[net.Listener]struct{})
 	s.mu.conns = make(map[*serverConn]struct{})
+	s.mu.hosts = make(map[string]int)
 	return s, nil
 }
 
@@ -209,27 +203,65 @@ func sleep(ctx context.Context, d time.Duration) bool {
 // start runs a connection, or refuses it.
 func (s *Server) start(nc net.Conn) {
 	c := newServerConn(s, nc)
-	s.mu.Lock()
-	if s.mu.closed || len(s.mu.conns) >= s.cfg.MaxConnections {
-		full := !s.mu.closed
-		s.mu.Unlock()
+	outcast, refused := s.admit(c)
+	if outcast != nil {
+		outcast.fail(errOutcast)
+	}
+	if refused != "" {
 		c.cancel()
 		_ = nc.Close()
-		if full {
-			s.cfg.Logger.Warn("connection refused: too many", "remote", c.info.Remote, "limit", s.cfg.MaxConnections)
+		if s.ctx.Err() == nil {
+			s.complaints.log(s.cfg.Logger, slog.LevelWarn, "connection refused", "remote", c.info.Remote, "reason", refused)
 		}
 		return
 	}
-	s.mu.conns[c] = struct{}{}
-	s.wg.Add(1)
-	s.mu.Unlock()
 	go func() {
 		defer s.wg.Done()
 		c.run()
 		s.mu.Lock()
 		delete(s.mu.conns, c)
+		s.knownLocked(c)
+		if s.mu.hosts[c.host]--; s.mu.hosts[c.host] == 0 {
+			delete(s.mu.hosts, c.host)
+		}
 		s.mu.Unlock()
 	}()
+}
+
+// errOutcast is why a connection ends that never sent anything while others want in.
+var errOutcast = errors.New("too many connections, and this one never sent a request")
+
+// admit counts a connection in, or says why not. outcast has to make room for it.
+func (s *Server) admit(c *serverConn) (outcast *serverConn, refused string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	limits := &s.cfg.Limits
+	switch {
+	case s.mu.closed:
+		return nil, "the server is closed"
+	case s.mu.hosts[c.host] >= limits.ConnectionsPerHost:
+		return nil, fmt.Sprintf("there are %d from %s", s.mu.hosts[c.host], c.host)
+	case len(s.mu.conns) >= limits.Connections:
+		oldest := s.mu.fresh.Front()
+		if oldest == nil || len(s.mu.conns) >= limits.Connections+limits.Connections/8+1 { // those that end count until they have
+			return nil, fmt.Sprintf("there are %d", len(s.mu.conns))
+		}
+		outcast = s.mu.fresh.Remove(oldest).(*serverConn)
+		outcast.fresh = nil
+	}
+	s.mu.conns[c] = struct{}{}
+	s.mu.hosts[c.host]++
+	c.fresh = s.mu.fresh.PushBack(c)
+	s.wg.Add(1)
+	return outcast, ""
+}
+
+// knownLocked notes that a connection sent a request, or is no more.
+func (s *Server) knownLocked(c *serverConn) {
+	if c.fresh != nil {
+		s.mu.fresh.Remove(c.fresh)
+		c.fresh = nil
+	}
 }
 
 // Close closes listeners and connections and waits for their goroutines, and so for every Serve of the Handler to return. Replies that come later release their memory at once.

@@ -1,9 +1,13 @@
 package transport
 
 import (
+	"container/list"
 	"context"
+	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"runtime/debug"
@@ -13,9 +17,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
-
-// maxOutstandingBytes is the memory of requests under way on one connection at which reading stops.
-const maxOutstandingBytes = 32 << 20
 
 // serverConn is one connection of a server. Its reader parses requests and runs the handler; its writer sends replies in the order of the requests. The writer's goroutine exists while there is
 // something to send: an idle connection costs one goroutine.
@@ -27,8 +28,16 @@ type serverConn struct {
 	s      *Server
 	nc     net.Conn
 	info   ConnInfo
+	host   string // the address without the port
 	ctx    context.Context
 	cancel context.CancelFunc
+
+	// The reader's.
+	login   loginState
+	account account // of the server's memory
+	known   bool    // it sent a request
+
+	fresh *list.Element // guarded by s.mu
 
 	// The writer's, from one to the next.
 	fb    frameBuffer
@@ -38,7 +47,7 @@ type serverConn struct {
 	mu struct {
 		sync.Mutex
 		slots   []*slot // in the order of the requests; replied or not
-		bytes   int     // frames of requests that were not replied yet
+		bytes   int     // memory of requests that were not replied yet
 		err     error   // why the connection ends; set once
 		writing bool    // the writer's goroutine exists
 	}
@@ -54,18 +63,26 @@ type slot struct {
 
 	// guarded by c.mu
 	frame    *frame // the request's memory, to be used again when both serving and waiting for the reply are over
-	size     int
+	size     int    // what the connection's account was charged for it
 	serving  bool
 	replied  bool
 	dropped  bool // the connection ended before the reply
 	recycled bool
 	reply    Reply
+
+	bare  bool // the answer is token, in a frame without a header
+	token []byte
 }
 
 func newServerConn(s *Server, nc net.Conn) *serverConn {
 	c := &serverConn{s: s, nc: nc}
 	_, plain := nc.(*net.TCPConn)
-	c.info = ConnInfo{Local: addrString(nc.LocalAddr()), Remote: addrString(nc.RemoteAddr()), SendFile: plain}
+	c.info = ConnInfo{Local: addrString(nc.LocalAddr()), Remote: addrString(nc.RemoteAddr()), SendFile: plain, Identity: Identity{Principal: Anonymous}}
+	c.host = c.info.Remote
+	if host, _, err := net.SplitHostPort(c.host); err == nil {
+		c.host = host
+	}
+	c.account = account{m: &s.memory, kill: c.fail}
 	c.ctx, c.cancel = context.WithCancel(s.ctx)
 	c.room.L = &c.mu
 	return c
@@ -80,7 +97,11 @@ func addrString(a net.Addr) string {
 
 // run reads requests until the connection ends. It returns when the writer has ended, too.
 func (c *serverConn) run() {
-	if err := c.read(); !errors.Is(err, io.EOF) {
+	err := c.meet()
+	if err == nil {
+		err = c.read()
+	}
+	if !errors.Is(err, io.EOF) {
 		c.fail(err)
 	}
 	c.mu.Lock()
@@ -123,60 +144,171 @@ func (c *serverConn) log() {
 	case errors.Is(err, net.ErrClosed), errors.Is(err, ErrClosed), errors.Is(err, io.EOF), errors.Is(err, os.ErrDeadlineExceeded):
 		c.s.cfg.Logger.Debug("connection closed", "remote", c.info.Remote, "reason", err)
 	default:
-		c.s.cfg.Logger.Info("connection closed", "remote", c.info.Remote, "error", err)
+		c.s.complaints.log(c.s.cfg.Logger, slog.LevelInfo, "connection closed", "remote", c.info.Remote, "error", err)
 	}
+}
+
+// meet finds out who the other side is, as far as the connection tells.
+func (c *serverConn) meet() error {
+	state, err := c.shakeHands()
+	if err != nil {
+		return fmt.Errorf("TLS handshake: %w", err)
+	}
+	login := c.s.cfg.Login
+	if login == nil {
+		c.info.Identity.Peer = true
+		return nil
+	}
+	if len(login.Mechanisms()) > 0 {
+		c.login.stage = loginNeeded
+		return nil
+	}
+	c.info.Identity, err = login.Identify(state)
+	return err
+}
+
+// handshakeTurn is how long a handshake counts towards Limits.Handshakes: it bounds computing, not waiting for a client that says nothing.
+const handshakeTurn = 50 * time.Millisecond
+
+// shakeHands has a TLS connection do its handshake now, rather than with the first read: few at a time, and not for long. It returns nil without TLS.
+func (c *serverConn) shakeHands() (*tls.ConnectionState, error) {
+	t, ok := c.nc.(interface {
+		HandshakeContext(ctx context.Context) error
+		ConnectionState() tls.ConnectionState
+	})
+	if !ok {
+		return nil, nil
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, c.s.cfg.Limits.LoginTimeout)
+	defer cancel()
+	select {
+	case c.s.shaking <- struct{}{}:
+		leave := sync.OnceFunc(func() { <-c.s.shaking })
+		defer leave()
+		defer time.AfterFunc(handshakeTurn, leave).Stop() // whoever lets the server wait makes way
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if err := t.HandshakeContext(ctx); err != nil {
+		return nil, err
+	}
+	state := t.ConnectionState()
+	return &state, nil
 }
 
 // read serves requests until there are no more; the error is never nil.
 func (c *serverConn) read() error {
-	r := newFrameReader(c.nc, &c.s.frames, c.s.cfg.MaxFrameBytes, c.s.cfg.IdleTimeout)
+	r := newFrameReader(c.nc, &c.s.frames, 0, c.s.cfg.Limits.IdleTimeout)
+	r.half, r.account, r.ctx = c.s.cfg.Limits.FrameTimeout, &c.account, c.ctx
+	r.alone = func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.mu.bytes == 0
+	}
+	if c.login.stage != loginDone {
+		r.until = time.Now().Add(c.s.cfg.Limits.LoginTimeout)
+	}
 	clientID := ""
 	for {
 		if err := c.awaitRoom(); err != nil {
 			return err
 		}
+		if c.login.stage == loginDone && !r.until.IsZero() {
+			r.until, r.armed = time.Time{}, time.Time{}
+		}
+		r.max = c.maxFrame()
 		f, err := r.next()
 		if err != nil {
 			return err
 		}
-		sl, err := c.accept(f, clientID)
-		if err != nil {
-			c.s.frames.put(f)
-			return err
-		}
-		if sl == nil {
-			continue // answered already
-		}
-		clientID = sl.req.ClientID
-		if err := c.serve(sl); err != nil {
-			return err
+		if c.login.stage == loginRaw {
+			err := c.rawToken(f.b)
+			r.put(f)
+			if err != nil {
+				return err
+			}
+		} else {
+			sl, err := c.accept(f, clientID)
+			if err != nil {
+				r.put(f)
+				return err
+			}
+			if sl == nil {
+				r.put(f)
+				continue // answered already
+			}
+			clientID = sl.req.ClientID
+			if err := c.serve(sl); err != nil {
+				return err
+			}
 		}
 	}
 }
 
-// accept turns a frame into a slot at the end of the queue. It answers an ApiVersions request of a version that is not known by itself, and then returns nil.
+// maxFrame is the largest frame that may come next.
+func (c *serverConn) maxFrame() int {
+	switch limits := &c.s.cfg.Limits; {
+	case c.login.stage != loginDone:
+		return limits.LoginFrame
+	case c.info.Identity.Peer && c.s.cfg.Login != nil:
+		return limits.PeerFrame
+	default:
+		return limits.Frame
+	}
+}
+
+// accept turns a frame into a slot at the end of the queue, whose memory the frame then is. It returns nil for what it answered itself: a login, and an ApiVersions request of a version that is not known.
 func (c *serverConn) accept(f *frame, lastClientID string) (*slot, error) {
 	h, rest, err := parseRequestHeader(f.b)
 	if err != nil {
 		return nil, &ProtocolError{Key: -1, Version: -1, Err: err}
 	}
-	sl := &slot{c: c, correlation: h.correlation, version: h.version, serving: true, frame: f, size: len(f.b)}
+	fail := func(err error) error { return &ProtocolError{Key: h.key, Version: h.version, Err: err} }
+	if err := c.login.admit(h.key, time.Now()); err != nil {
+		return nil, fail(err)
+	}
+	c.noteRequest()
+	sl := &slot{c: c, correlation: h.correlation, version: h.version}
 	known, ok := c.s.versions[h.key]
 	if ok && h.key == keyApiVersions && (h.version < known.Min || h.version > known.Max) {
-		sl.serving, sl.replied, sl.version = false, true, 0
+		sl.replied, sl.version = true, 0
 		sl.reply.Message = unsupportedApiVersions(known)
 		c.push(sl)
 		return nil, nil
 	}
 	if !ok || h.version < known.Min || h.version > known.Max {
-		return nil, &ProtocolError{Key: h.key, Version: h.version, Err: kerr.UnsupportedVersion}
+		return nil, fail(kerr.UnsupportedVersion)
 	}
 	sl.req.Conn = &c.info
 	if sl.req.Message, sl.req.ClientID, err = c.s.decode(h, rest, lastClientID); err != nil {
-		return nil, &ProtocolError{Key: h.key, Version: h.version, Err: err}
+		return nil, fail(err)
 	}
+	if resp, ours, err := c.loginRequest(sl.req.Message); ours {
+		if resp == nil {
+			return nil, fail(err)
+		}
+		sl.replied, sl.reply.Message = true, resp
+		c.push(sl)
+		if err != nil {
+			err = c.refused(err)
+		}
+		return nil, err
+	}
+	sl.frame, sl.size, sl.serving = f, f.charge, true
+	f.charge = 0
 	c.push(sl)
 	return sl, nil
+}
+
+// noteRequest notes that the connection is not one of those that never say anything.
+func (c *serverConn) noteRequest() {
+	if c.known {
+		return
+	}
+	c.known = true
+	c.s.mu.Lock()
+	c.s.knownLocked(c)
+	c.s.mu.Unlock()
 }
 
 // unsupportedApiVersions is the one answer that is given to what was not understood: a body of version 0 that names the versions of ApiVersions itself.
@@ -235,6 +367,7 @@ func (sl *slot) fill(r Reply) {
 	}
 	sl.replied, sl.reply = true, r
 	c.mu.bytes -= sl.size
+	c.s.memory.give(sl.size)
 	dropped := sl.dropped
 	f := sl.takeFrameLocked()
 	c.startWriterLocked()
@@ -281,7 +414,7 @@ func (c *serverConn) startWriterLocked() {
 func (c *serverConn) awaitRoom() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for c.mu.err == nil && (len(c.mu.slots) >= c.s.cfg.MaxPipelined || (c.mu.bytes > maxOutstandingBytes && len(c.mu.slots) > 0)) {
+	for c.mu.err == nil && (len(c.mu.slots) >= c.s.cfg.Limits.Pipelined || (c.mu.bytes > c.s.cfg.Limits.ConnectionMemory && len(c.mu.slots) > 0)) {
 		c.room.Wait()
 	}
 	return c.mu.err
@@ -348,6 +481,11 @@ func (c *serverConn) take() bool {
 // encode adds the batch's replies up to one that asks for the connection to be closed.
 func (c *serverConn) encode(fb *frameBuffer, batch []*slot) (closing bool) {
 	for _, sl := range batch {
+		if sl.bare {
+			at, size := fb.begin()
+			fb.b = append(fb.b, sl.token...)
+			fb.end(at, size)
+		}
 		if m := sl.reply.Message; m != nil {
 			if m.GetVersion() != sl.version {
 				m.SetVersion(sl.version)
@@ -363,7 +501,7 @@ func (c *serverConn) encode(fb *frameBuffer, batch []*slot) (closing bool) {
 
 // armWrite bounds how long a peer may take nothing. As with reading, the deadline is moved only when an eighth of it has passed.
 func (c *serverConn) armWrite() error {
-	now, idle := time.Now(), c.s.cfg.IdleTimeout
+	now, idle := time.Now(), c.s.cfg.Limits.IdleTimeout
 	if now.Sub(c.armed) < idle/8 {
 		return nil
 	}

@@ -11,14 +11,16 @@ import (
 // API keys that this package treats specially.
 const (
 	keyProduce             int16 = 0
+	keyFetch               int16 = 1
+	keyJoinGroup           int16 = 11
+	keySyncGroup           int16 = 14
+	keySaslHandshake       int16 = 17
+	keyApiVersions         int16 = 18
+	keySaslAuthenticate    int16 = 36
 	keyAlterPartition      int16 = 56
 	keyBrokerRegistration  int16 = 62
 	keyBrokerHeartbeat     int16 = 63
 	keyAllocateProducerIDs int16 = 67
-	keyFetch               int16 = 1
-	keyJoinGroup           int16 = 11
-	keySyncGroup           int16 = 14
-	keyApiVersions         int16 = 18
 	// keyPrivate is the first key that Kafka does not use: nodes talk to each other with it.
 	keyPrivate int16 = 32000
 )

@@ -66,6 +66,7 @@ func New(tb testing.TB, c Config) *Cluster {
 	}
 	for _, v := range voters {
 		m := &member{disk: vfs.NewMem(), config: cluster.Config{
+			Limits: transport.Limits{ConnectionsPerHost: 4096}, // all clients of a test are one host
 			NodeID: v.ID, Dir: "data", Listen: v.Addr, Network: tc.network.Host(host(v.ID)), Voters: voters, AutoCreateTopics: true,
 			Groups: cluster.GroupSettings{InitialRebalanceDelay: -1, OffsetsPartitions: 5}, // a test does not want to wait for members that it has not got
 			Rand:   rand.New(rand.NewPCG(tc.rng.Uint64(), uint64(v.ID))),

@@ -29,6 +29,8 @@ type ClientConfig struct {
 	Local     *Local   // a node reached by function call; it also serves as bootstrap
 	ClientID  string   // "" = "insync"
 
+	Credentials Credentials // by which connections log in; nil = they do not
+
 	DialTimeout    time.Duration // 0 = 10 s
 	RequestTimeout time.Duration // request.timeout.ms; 0 = 30 s. A request that lets the node wait longer (Fetch, Produce, …) may take that long and a second.
 	MetadataMaxAge time.Duration // metadata.max.age.ms; 0 = 5 min

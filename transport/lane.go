@@ -78,6 +78,8 @@ type lane struct {
 	conn     *laneConn // what write writes to; nil while there is none
 	nc       net.Conn  // the connection, once negotiated
 	err      error     // why nc ended or must end
+	retireAt time.Time // when nc has to make way for one with a new login; zero = never
+	retiring bool      // nothing more is sent on nc: it ends when what was sent is answered
 	next     int32     // correlation id
 	lastUse  time.Time
 	alarm    alarm
@@ -95,6 +97,7 @@ func newLane(c *Client, node int32, kind laneKind) *lane {
 var (
 	errIdle       = errors.New("idle for long")
 	errUnexpected = errors.New("response to no request")
+	errRetired    = errors.New("its login is about to expire")
 )
 
 // start queues a call.
@@ -129,7 +132,7 @@ func (l *lane) start(cl *call) {
 
 // startWriterLocked starts the writer if there is something to send, a connection, and nobody at it.
 func (l *lane) startWriterLocked() {
-	if !l.writing && l.conn != nil && l.err == nil && !l.closed && !l.queue.empty() {
+	if !l.writing && l.conn != nil && l.err == nil && !l.retiring && !l.closed && !l.queue.empty() {
 		l.writing = true
 		go l.write(l.conn)
 	}
@@ -203,6 +206,13 @@ func (l *lane) breakLocked(err error) {
 	}
 }
 
+// retireLocked ends a connection that is to end, once nothing is under way on it.
+func (l *lane) retireLocked() {
+	if l.retiring && !l.writing && l.inflight.empty() {
+		l.breakLocked(errRetired)
+	}
+}
+
 func (l *lane) broken(err error) {
 	l.mu.Lock()
 	l.breakLocked(err)
@@ -230,11 +240,18 @@ func (l *lane) tick() {
 			break
 		}
 	}
+	if l.nc != nil && !l.retireAt.IsZero() && !l.retireAt.After(now) {
+		l.retiring = true
+		l.retireLocked()
+	}
 	wait := l.inflight.earliest(l.queue.earliest(time.Time{}))
 	if wait.IsZero() && l.nc != nil && l.err == nil {
 		if wait = l.lastUse.Add(l.c.idle); !wait.After(now) {
 			l.breakLocked(errIdle)
 		}
+	}
+	if !l.retiring && !l.retireAt.IsZero() && (wait.IsZero() || l.retireAt.Before(wait)) {
+		wait = l.retireAt
 	}
 	if l.running && !l.closed && wait.After(now) {
 		l.alarm.by(wait, now)
@@ -280,7 +297,7 @@ func (l *lane) settle(err error, connected bool) (failed []outcome) {
 	if l.err != nil {
 		err = l.err
 	}
-	l.nc, l.err = nil, nil
+	l.nc, l.err, l.retireAt, l.retiring = nil, nil, time.Time{}, false
 	if !connected {
 		l.failures++
 		wait := min(reconnectMin<<min(l.failures-1, 10), reconnectMax)
@@ -338,6 +355,11 @@ func (l *lane) connect() (*laneConn, error) {
 		_ = nc.Close()
 		return nil, l.closedOr(fmt.Errorf("negotiate versions: %w", err))
 	}
+	lifetime, err := l.logIn(ctx, conn)
+	if err != nil {
+		_ = nc.Close()
+		return nil, l.closedOr(err)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
@@ -347,6 +369,10 @@ func (l *lane) connect() (*laneConn, error) {
 	now := time.Now()
 	l.nc, l.failures, l.retryAt, l.lastUse = nc, 0, time.Time{}, now
 	l.alarm.by(now.Add(l.c.idle), now)
+	if lifetime > 0 {
+		l.retireAt = now.Add(lifetime * 9 / 10)
+		l.alarm.by(l.retireAt, now)
+	}
 	return conn, nil
 }
 
@@ -432,10 +458,11 @@ func (l *lane) flush(conn *laneConn, fb *frameBuffer) (int64, error) {
 func (l *lane) more() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.err == nil && !l.closed && !l.queue.empty() {
+	if l.err == nil && !l.retiring && !l.closed && !l.queue.empty() {
 		return true
 	}
 	l.writing = false
+	l.retireLocked()
 	l.wake.Broadcast()
 	return false
 }
@@ -463,7 +490,7 @@ func (l *lane) take(versions map[int16]VersionRange) *call {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	cl := l.queue.head
-	if cl == nil || l.err != nil {
+	if cl == nil || l.err != nil || l.retiring {
 		return nil
 	}
 	l.queue.remove(cl)

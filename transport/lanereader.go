@@ -60,6 +60,7 @@ func (l *lane) pop(cl *call) bool {
 	defer l.mu.Unlock()
 	l.inflight.remove(cl)
 	l.lastUse = time.Now()
+	l.retireLocked()
 	if cl.state == callDone || cl.cancelled != nil {
 		return false
 	}

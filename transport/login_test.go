@@ -281,3 +281,69 @@ func TestLoginAgain(t *testing.T) {
 		c.closed()
 	})
 }
+
+// countCredentials is the client's side of countLogin.
+type countCredentials struct{ mechanism, user, second string }
+
+func (c countCredentials) Mechanism() string { return c.mechanism }
+
+func (c countCredentials) Begin(context.Context) (CredentialsExchange, error) {
+	return &countAnswers{answers: []string{c.user, c.second}, want: []string{"", "go on", "welcome"}}, nil
+}
+
+type countAnswers struct{ answers, want []string }
+
+func (a *countAnswers) Step(challenge []byte) ([]byte, bool, error) {
+	if string(challenge) != a.want[0] {
+		return nil, false, errors.New("not the node")
+	}
+	a.want = a.want[1:]
+	if len(a.answers) == 0 {
+		return nil, true, nil
+	}
+	token := a.answers[0]
+	a.answers = a.answers[1:]
+	return []byte(token), false, nil
+}
+
+func TestClientLogsIn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		node := newFakeNode(1)
+		node.versions[keySaslHandshake] = VersionRange{0, 1}
+		node.versions[keySaslAuthenticate] = VersionRange{0, 2}
+		seen := map[string]int{}
+		node.hook(22, func(_ context.Context, r *Request, reply func(Reply)) {
+			seen[r.Conn.Identity.Principal]++
+			time.Sleep(time.Second)
+			reply(Reply{Message: r.Message.ResponseKind()})
+		})
+		network := NewMem().Host("a")
+		addr, _ := startServer(t, network, "a:0", ServerConfig{Handler: node, Login: countLogin{[]string{"COUNT"}}})
+		ask := func(cred Credentials) func() error {
+			c := newClient(t, ClientConfig{Bootstrap: []string{addr}, Network: network, Credentials: cred})
+			c.SetNode(Node{ID: 1, Addr: addr})
+			return func() error {
+				_, err := c.Request(t.Context(), 1, kmsg.NewPtrInitProducerIDRequest())
+				return err
+			}
+		}
+		require.NoError(t, ask(countCredentials{"COUNT", "alice", "alice2"})())
+		err := ask(countCredentials{"COUNT", "alice", "guess"})()
+		require.ErrorIs(t, err, kerr.SaslAuthenticationFailed)
+		require.ErrorContains(t, err, "wrong password")
+		err = ask(countCredentials{"PLAIN", "alice", "alice2"})()
+		require.ErrorIs(t, err, kerr.UnsupportedSaslMechanism)
+		require.ErrorContains(t, err, "COUNT")
+		require.Error(t, ask(nil)())
+		require.Equal(t, map[string]int{"User:alice": 1}, seen)
+
+		// A login that does not last: no request notices.
+		brief := ask(countCredentials{"COUNT", "brief", "brief2"})
+		for range 200 {
+			require.NoError(t, brief())
+		}
+		time.Sleep(5 * time.Minute)
+		require.NoError(t, brief())
+		require.Equal(t, 201, seen["User:brief"])
+	})
+}

@@ -30,6 +30,7 @@ const (
 	keyDescribeConfigs         int16 = 32
 	keyCreatePartitions        int16 = 37
 	keyDeleteGroups            int16 = 42
+	keyElectLeaders            int16 = 43
 	keyIncrementalAlterConfigs int16 = 44
 	keyOffsetDelete            int16 = 47
 	keyAlterPartition          int16 = 56
@@ -79,6 +80,7 @@ func apis() []api {
 		{keyDescribeConfigs, 1, 4, (*Broker).describeConfigs, false, false},
 		{keyCreatePartitions, 0, 3, (*Broker).createPartitions, false, false},
 		{keyDeleteGroups, 0, 2, (*Broker).deleteGroups, false, false},
+		{keyElectLeaders, 0, 2, (*Broker).electLeaders, false, false},
 		{keyIncrementalAlterConfigs, 0, 1, (*Broker).incrementalAlterConfigs, false, false},
 		{keyOffsetDelete, 0, 0, (*Broker).offsetDelete, false, false},
 		{keyDescribeCluster, 0, 2, (*Broker).describeCluster, false, false},

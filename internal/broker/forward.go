@@ -61,6 +61,8 @@ func notController(resp kmsg.Response) bool {
 		return len(r.Topics) > 0 && not(r.Topics[0].ErrorCode)
 	case *kmsg.IncrementalAlterConfigsResponse:
 		return len(r.Resources) > 0 && not(r.Resources[0].ErrorCode)
+	case *kmsg.ElectLeadersResponse:
+		return not(r.ErrorCode)
 	case *kmsg.AlterPartitionResponse:
 		return not(r.ErrorCode)
 	case *kmsg.BrokerRegistrationResponse:

@@ -128,6 +128,8 @@ func (b *Batch) Handle(req kmsg.Request) (kmsg.Response, error) {
 		return b.createPartitions(req), nil
 	case *kmsg.IncrementalAlterConfigsRequest:
 		return b.alterConfigs(req), nil
+	case *kmsg.ElectLeadersRequest:
+		return b.electLeaders(req), nil
 	case *kmsg.AlterPartitionRequest:
 		return b.alterPartition(req), nil
 	case *kmsg.BrokerRegistrationRequest:
@@ -149,6 +151,8 @@ func Timeout(req kmsg.Request) time.Duration {
 	case *kmsg.DeleteTopicsRequest:
 		ms = req.TimeoutMillis
 	case *kmsg.CreatePartitionsRequest:
+		ms = req.TimeoutMillis
+	case *kmsg.ElectLeadersRequest:
 		ms = req.TimeoutMillis
 	default:
 		return 0

@@ -37,6 +37,8 @@ func Refuse(req kmsg.Request, e *kerr.Error) kmsg.Response {
 			resp.Resources = append(resp.Resources, out)
 		}
 		return resp
+	case *kmsg.ElectLeadersRequest:
+		return refuseElections(req, e)
 	case *kmsg.AlterPartitionRequest:
 		resp := req.ResponseKind().(*kmsg.AlterPartitionResponse)
 		resp.ErrorCode = e.Code
@@ -70,6 +72,21 @@ func refuseDelete(req *kmsg.DeleteTopicsRequest, e *kerr.Error) kmsg.Response {
 	}
 	for i := range req.TopicNames {
 		refuse(&req.TopicNames[i], [16]byte{})
+	}
+	return resp
+}
+
+// refuseElections says it twice: version 0 has no error for the whole.
+func refuseElections(req *kmsg.ElectLeadersRequest, e *kerr.Error) kmsg.Response {
+	resp := req.ResponseKind().(*kmsg.ElectLeadersResponse)
+	resp.ErrorCode = e.Code
+	for i := range req.Topics {
+		out := kmsg.NewElectLeadersResponseTopic()
+		out.Topic = req.Topics[i].Topic
+		for _, n := range req.Topics[i].Partitions {
+			out.Partitions = append(out.Partitions, electionResult(n, problem{e.Code, e.Description}))
+		}
+		resp.Topics = append(resp.Topics, out)
 	}
 	return resp
 }

@@ -28,6 +28,7 @@ import (
 //	grow NAME count=N [assign=1,2;2,3] [validate]
 //	configs topic=NAME|broker=ID|cluster [validate]      with lines: set K=V, delete K, append K=V, subtract K=V, null K
 //	isr FROM NAME-N isr=1,2 [leader-epoch=N] [partition-epoch=N] [broker-epoch=N] [member=ID:EPOCH] [recovering]
+//	elect preferred|unclean [NAME-N …]                  without names all partitions
 //	producer-ids ID
 //	show                       the image
 //	takeover                   another controller becomes active
@@ -123,6 +124,8 @@ func (s *script) request(d *datadriven.TestData, words []string, args map[string
 		req = s.configs(d, words, args)
 	case "isr":
 		req = s.isr(words, args)
+	case "elect":
+		req = s.elect(words)
 	case "producer-ids":
 		r := kmsg.NewPtrAllocateProducerIDsRequest()
 		r.BrokerID, r.BrokerEpoch = s.int32(words[0]), s.epoch(words[0], args)
@@ -421,19 +424,22 @@ func (s *script) isr(words []string, args map[string]string) kmsg.Request {
 	return req
 }
 
+func code(c int16, message *string) string {
+	if c == 0 {
+		return "ok"
+	}
+	text := kerr.TypedErrorForCode(c).Message
+	if message != nil {
+		text += ": " + *message
+	}
+	return text
+}
+
 func (s *script) answer(resp kmsg.Response) {
 	line := func(format string, args ...any) { fmt.Fprintf(&s.out, format+"\n", args...) }
-	code := func(c int16, message *string) string {
-		if c == 0 {
-			return "ok"
-		}
-		text := kerr.TypedErrorForCode(c).Message
-		if message != nil {
-			text += ": " + *message
-		}
-		return text
-	}
 	switch r := resp.(type) {
+	default:
+		s.answerAdmin(resp)
 	case *kmsg.BrokerRegistrationResponse:
 		line("%s epoch=%d", code(r.ErrorCode, nil), r.BrokerEpoch)
 	case *kmsg.BrokerHeartbeatResponse:

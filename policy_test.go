@@ -35,6 +35,7 @@ var imports = []struct {
 	{"internal/commit", ""},
 	{"internal/acl", ""},
 	{"internal/vfs", ""},
+	{"internal/guard", ""},
 	{"internal/vfs/vfstest", "internal/vfs"},
 	{"log/record", ""},
 	{"segment", "internal/invariants internal/vfs log/record"},

@@ -1,0 +1,99 @@
+package guard
+
+import "encoding/binary"
+
+// Request checks the body of a request: what follows the header and its tagged fields. budget is how many bytes decoding it may allocate, see
+// [Budget]. A nil error says that kmsg's decoder will read the body to its last byte, in time in proportion to it.
+//
+// The error is an [*Error].
+func Request(key, version int16, body []byte, budget int) error {
+	w := walk{src: body, end: len(body), budget: int64(budget)}
+	if w.message(find(requests[:], key), version) {
+		return nil
+	}
+	return w.failure(find(requests[:], key), "request", key, version)
+}
+
+// Response checks the body of a response: what follows the correlation id and, except in ApiVersions, the header's tagged fields. See [Request].
+//
+// An ApiVersions response with error UNSUPPORTED_VERSION is of version 0 whatever was asked for.
+func Response(key, version int16, body []byte, budget int) error {
+	w := walk{src: body, end: len(body), budget: int64(budget)}
+	if w.message(find(responses[:], key), version) {
+		return nil
+	}
+	return w.failure(find(responses[:], key), "response", key, version)
+}
+
+// ConsumerMemberMetadata checks what a member of a classic group tells its leader, in JoinGroup. It begins with its version. One that is newer than
+// the newest known is read as that; what follows is for those who know more, and is ignored in every version.
+func ConsumerMemberMetadata(b []byte, budget int) error {
+	return within(&inside[inConsumerMemberMetadata], b, budget)
+}
+
+// ConsumerMemberAssignment checks what a leader assigns to a member of a classic group, in SyncGroup. See [ConsumerMemberMetadata].
+func ConsumerMemberAssignment(b []byte, budget int) error {
+	return within(&inside[inConsumerMemberAssignment], b, budget)
+}
+
+// Budget is how many bytes decoding a frame of so many bytes may allocate: 16 for each, and a floor.
+func Budget(frameLen int) int {
+	const (
+		floor   = 64 << 10
+		perByte = 16
+	)
+	return floor + perByte*frameLen
+}
+
+// find returns nil for a key that is not in a table.
+func find(table []message, key int16) *message {
+	if key < 0 || int(key) >= len(table) || table[key].count == 0 {
+		return nil
+	}
+	return &table[key]
+}
+
+// message walks a whole body.
+func (w *walk) message(m *message, version int16) bool {
+	if m == nil || version < 0 || int(version) >= int(m.count) {
+		w.err = ErrUnknown
+		return false
+	}
+	if !w.start(m, version) {
+		return false
+	}
+	if w.pos != w.end {
+		w.err, w.at, w.depth = ErrTrailing, w.pos, 0
+		return false
+	}
+	return true
+}
+
+func (w *walk) start(m *message, version int16) bool {
+	if !w.charge(allocated(int64(m.size))) {
+		w.err = ErrBudget
+		return false
+	}
+	return w.run(versions[int(m.first)+int(version)])
+}
+
+// failure is apart from the walk, so that only a failed one allocates.
+func (w *walk) failure(m *message, kind string, key, version int16) error {
+	if m != nil {
+		kind = m.name
+	}
+	return &Error{Message: kind, Key: key, Version: version, Field: w.path(), Position: w.at, Err: w.err}
+}
+
+func within(m *message, b []byte, budget int) error {
+	w := walk{src: b, end: len(b), budget: int64(budget), err: ErrTruncated}
+	version := int16(-1)
+	if len(b) >= 2 {
+		version = int16(binary.BigEndian.Uint16(b))
+		w.err = ErrUnknown
+	}
+	if version >= 0 && w.start(m, min(version, int16(m.count)-1)) {
+		return nil
+	}
+	return w.failure(m, "", -1, version)
+}

@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/insynclog/insync/internal/guard"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -75,6 +76,11 @@ func decodeResponse(cl *call, b []byte) (resp kmsg.Response, err error) {
 	resp.SetVersion(cl.version)
 	if resp.IsFlexible() && cl.key != keyApiVersions {
 		if b, err = skipTags(b); err != nil {
+			return nil, err
+		}
+	}
+	if cl.key < keyPrivate {
+		if err := guard.Response(cl.key, cl.version, b, guard.Budget(len(b))); err != nil {
 			return nil, err
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/insynclog/insync/internal/guard"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -70,6 +71,9 @@ func askVersions(conn *laneConn, req *kmsg.ApiVersionsRequest, correlation int32
 		resp.Version = 0 // whatever was asked for
 	} else {
 		resp.Version = req.Version
+	}
+	if err := guard.Response(keyApiVersions, resp.Version, rest, guard.Budget(len(rest))); err != nil {
+		return nil, err
 	}
 	return resp, resp.ReadFrom(rest)
 }

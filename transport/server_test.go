@@ -95,6 +95,7 @@ func TestServerFraming(t *testing.T) {
 		"no header tags":           header(2, 11, 0xff, 0xff),
 		"more tags than bytes":     header(2, 11, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x0f),
 		"body cut short":           header(2, 1, 0xff, 0xff, 0, 0),
+		"bytes left over":          header(2, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0),
 		"body is garbage":          header(2, 1, 0xff, 0xff, 0, 0, 0, 1, 0x7f, 0xff, 0xff, 0xff, 0, 0, 0),
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/insynclog/insync/internal/guard"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -321,7 +322,7 @@ func unsupportedApiVersions(known VersionRange) kmsg.Response {
 	return r
 }
 
-// decode is the one place where bytes from a connection become a request.
+// decode is the one place where bytes from a connection become a request. Nothing is decoded that the guard has not walked; private requests guard themselves.
 func (s *Server) decode(h requestHeader, b []byte, lastClientID string) (req kmsg.Request, clientID string, err error) {
 	defer recovered(&err)
 	req = s.cfg.NewRequest(h.key)
@@ -332,6 +333,11 @@ func (s *Server) decode(h requestHeader, b []byte, lastClientID string) (req kms
 	clientID, b, err = parseHeaderTail(b, req.IsFlexible(), lastClientID)
 	if err != nil {
 		return nil, "", err
+	}
+	if h.key < keyPrivate {
+		if err := guard.Request(h.key, h.version, b, guard.Budget(len(b))); err != nil {
+			return nil, "", err
+		}
 	}
 	return req, clientID, req.ReadFrom(b)
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/insynclog/insync/internal/acl"
 	"github.com/insynclog/insync/log"
 	"github.com/insynclog/insync/replication"
 	"github.com/insynclog/insync/transport"
@@ -61,6 +62,7 @@ type fetchOp struct {
 	b     *Broker
 	req   *kmsg.FetchRequest
 	conn  *transport.ConnInfo
+	guest *guest
 	reply func(transport.Reply)
 
 	follower    int32 // -1 of consumers
@@ -124,7 +126,7 @@ func (a *fetchAnswer) turns() bool {
 
 func (op *fetchOp) begin(r *transport.Request, reply func(transport.Reply)) {
 	req := r.Message.(*kmsg.FetchRequest)
-	op.req, op.conn, op.reply = req, r.Conn, reply
+	op.req, op.conn, op.guest, op.reply = req, r.Conn, op.b.guestOf(r), reply
 	op.follower, op.brokerEpoch = req.ReplicaID, -1
 	if req.Version >= 15 {
 		op.follower, op.brokerEpoch = req.ReplicaState.ID, req.ReplicaState.Epoch
@@ -400,6 +402,9 @@ func (op *fetchOp) inSync(part *partition) bool {
 
 // find finds the partition here.
 func (op *fetchOp) find(key fetchKey) (*partition, error) {
+	if !op.b.mayTopic(op.guest, acl.Read, key.topic, key.id) {
+		return nil, kerr.TopicAuthorizationFailed
+	}
 	switch {
 	case op.fenced:
 		return nil, errFencedSelf

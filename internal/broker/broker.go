@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/insynclog/insync/internal/acl"
 	"github.com/insynclog/insync/internal/commit"
 	"github.com/insynclog/insync/internal/controller"
 	"github.com/insynclog/insync/internal/groups"
@@ -91,13 +92,15 @@ func (c Config) validate() error {
 // go on with parked fetches (more under load); and on demand, while there
 // is something to do, one each for applying metadata, ISR proposals, producer ids, auto-created topics and checkpoints, and those of the group coordinators.
 type Broker struct {
-	c        Config
-	logger   *slog.Logger
-	apis     map[int16]api
-	versions map[int16]transport.VersionRange
-	apiKeys  []kmsg.ApiVersionsResponseApiKey // what clients are told
-	peerKeys []kmsg.ApiVersionsResponseApiKey // what nodes are told
-	began    time.Time
+	c              Config
+	logger         *slog.Logger
+	apis           map[int16]api
+	authorizations map[int16]authorization
+	rules          atomic.Pointer[acl.Rules] // nil: everybody may do everything
+	versions       map[int16]transport.VersionRange
+	apiKeys        []kmsg.ApiVersionsResponseApiKey // what clients are told
+	peerKeys       []kmsg.ApiVersionsResponseApiKey // what nodes are told
+	began          time.Time
 
 	peers  *transport.Client
 	ctl    atomic.Pointer[controller.Controller]
@@ -182,7 +185,7 @@ func newRand() *mathrand.Rand {
 }
 
 func (b *Broker) makeTable() {
-	b.apis = make(map[int16]api)
+	b.apis, b.authorizations = make(map[int16]api), rules()
 	b.versions = make(map[int16]transport.VersionRange)
 	for _, a := range apis() {
 		b.apis[a.key] = a
@@ -303,6 +306,14 @@ func (b *Broker) Serve(ctx context.Context, r *transport.Request, reply func(tra
 	if v := r.Message.GetVersion(); !ok || v < a.min || v > a.max || !direct && (!a.early && !b.awaitJoined(ctx) || b.ctx.Err() != nil) {
 		// Not ours, not yet, or no longer: Kafka has no answer for it but to hang up, upon which clients try another node.
 		reply(transport.Reply{Close: true})
+		return
+	}
+	if !trusted(r) && (a.internal || asPeer(r.Message)) {
+		reply(transport.Reply{Close: true}) // no client has any business with it
+		return
+	}
+	if g := b.guestOf(r); g != nil || asksOperations(r.Message) {
+		b.serveGuest(a, g, r.Message, reply, func(reply func(transport.Reply)) { a.serve(b, ctx, r, reply) })
 		return
 	}
 	a.serve(b, ctx, r, reply)

@@ -34,6 +34,7 @@ var imports = []struct {
 	{"internal/configs", ""},
 	{"internal/commit", ""},
 	{"internal/acl", ""},
+	{"internal/sasl", ""},
 	{"internal/vfs", ""},
 	{"internal/guard", ""},
 	{"internal/vfs/vfstest", "internal/vfs"},
@@ -73,6 +74,7 @@ var dependencies = []struct {
 	{"github.com/cespare/xxhash/v2", "log/record segment log internal/controller"},
 	{"github.com/klauspost/compress", "log/record"},
 	{"github.com/pierrec/lz4/v4", "log/record"},
+	{"github.com/xdg-go/scram", "internal/sasl"},
 }
 
 // machineStd is what a pure state machine may import of the standard library.

@@ -43,7 +43,7 @@ var imports = []struct {
 	{"log", "internal/invariants internal/vfs log/record segment"},
 	{"replication/machine", ""},
 	{"replication", "internal/commit internal/invariants internal/vfs log log/record replication/machine"},
-	{"transport", "internal/guard internal/invariants"}, // knows nothing of logs
+	{"transport", "internal/guard internal/invariants internal/sasl"}, // knows nothing of logs
 	{"transport/transporttest", "transport"},
 	{"producer", "log/record transport"}, // works against any Kafka cluster
 	{"consumer", "log/record transport"}, // likewise
@@ -56,8 +56,8 @@ var imports = []struct {
 	{"internal/groups/assignor", "internal/groups/partition"},
 	{"internal/groups/machine", "internal/groups/assignor internal/groups/embedded internal/groups/entry internal/groups/partition"},
 	{"internal/groups", "internal/groups/embedded internal/groups/entry internal/groups/machine internal/groups/partition internal/invariants log log/record replication"},
-	{"internal/broker", "internal/acl internal/commit internal/configs internal/controller internal/groups internal/groups/embedded internal/groups/machine internal/groups/partition internal/invariants internal/vfs log log/record replication transport"},
-	{"cluster", "internal/broker internal/commit internal/configs internal/controller internal/invariants internal/vfs log log/record producer consumer replication transport"},
+	{"internal/broker", "internal/acl internal/commit internal/configs internal/controller internal/groups internal/groups/embedded internal/groups/machine internal/groups/partition internal/invariants internal/sasl internal/vfs log log/record replication transport"},
+	{"cluster", "internal/acl internal/broker internal/commit internal/configs internal/controller internal/invariants internal/sasl internal/vfs log log/record producer consumer replication transport"},
 	{"cluster/clustertest", "cluster consumer internal/vfs log log/record producer transport"},
 }
 

@@ -163,3 +163,6 @@ func (t tlsNetwork) Listen(ctx context.Context, addr string) (net.Listener, erro
 func (t tlsNetwork) Dial(ctx context.Context, addr string) (net.Conn, error) {
 	return TCP(t.c.ClientConfig("")).Dial(ctx, addr)
 }
+
+// Trusted tells whether nobody connects without a certificate that was verified.
+func (t tlsNetwork) Trusted() bool { return t.auth == tls.RequireAndVerifyClientCert }

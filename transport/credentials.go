@@ -8,22 +8,36 @@ import (
 	"slices"
 	"time"
 
+	"github.com/insynclog/insync/internal/sasl"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// Credentials log the connections of a Client in by SASL. Its methods are called from many goroutines.
-type Credentials interface {
-	// Mechanism is the SASL mechanism, one that the node offers.
-	Mechanism() string
-	// Begin starts a login. ctx bounds it.
-	Begin(ctx context.Context) (CredentialsExchange, error)
+// Credentials log the connections of a Client in by SASL: Plain, ScramSHA256, ScramSHA512, OAuthBearer, or the application's own.
+type Credentials = sasl.Client
+
+// CredentialsExchange is one login.
+type CredentialsExchange = sasl.ClientExchange
+
+// Token is a bearer token and what to send beside it.
+type Token = sasl.Token
+
+// Plain sends user name and password as they are, so the connection must be encrypted. Errors: a name or password that cannot be.
+func Plain(user, password string) (Credentials, error) { return sasl.NewPlainClient(user, password) }
+
+// ScramSHA256 proves to know the password without sending it, and has the node prove that it knows it, too. Errors: a name or password that cannot be.
+func ScramSHA256(user, password string) (Credentials, error) {
+	return sasl.NewScramClient(sasl.ScramSHA256, user, password)
 }
 
-// CredentialsExchange is one login. It belongs to one goroutine.
-type CredentialsExchange interface {
-	// Step takes the node's last token, nil at first, and returns the next one to be sent; done tells that none is to be sent. An error ends the connection: the node did not prove who it is, for instance.
-	Step(challenge []byte) (token []byte, done bool, err error)
+// ScramSHA512 is ScramSHA256 with a longer hash.
+func ScramSHA512(user, password string) (Credentials, error) {
+	return sasl.NewScramClient(sasl.ScramSHA512, user, password)
+}
+
+// OAuthBearer sends a token, so the connection must be encrypted. source returns one that is good now; it is asked once for each connection, by many goroutines.
+func OAuthBearer(source func(ctx context.Context) (Token, error)) Credentials {
+	return sasl.NewOAuthBearerClient(source)
 }
 
 // LoginError says that a node did not let the client in.
@@ -55,7 +69,7 @@ func (l *lane) logIn(ctx context.Context, conn *laneConn) (lifetime time.Duratio
 	in := loggingIn{conn: conn, clientID: l.c.cfg.ClientID, correlation: -100}
 	if lifetime, err = in.run(ctx, cred); err != nil {
 		if _, ok := errors.AsType[*LoginError](err); !ok {
-			err = &LoginError{Mechanism: cred.Mechanism(), Err: err}
+			err = &LoginError{Mechanism: cred.Name(), Err: err}
 		}
 		return 0, err
 	}
@@ -70,17 +84,14 @@ type loggingIn struct {
 }
 
 func (in *loggingIn) run(ctx context.Context, cred Credentials) (time.Duration, error) {
-	if err := in.handshake(cred.Mechanism()); err != nil {
+	if err := in.handshake(cred.Name()); err != nil {
 		return 0, err
 	}
-	x, err := cred.Begin(ctx)
-	if err != nil {
-		return 0, err
-	}
+	x := cred.Start()
 	var challenge []byte
 	var lifetime time.Duration
 	for {
-		token, done, err := x.Step(challenge)
+		token, done, err := x.Step(ctx, challenge)
 		if err != nil {
 			return 0, err
 		}

@@ -285,15 +285,15 @@ func TestLoginAgain(t *testing.T) {
 // countCredentials is the client's side of countLogin.
 type countCredentials struct{ mechanism, user, second string }
 
-func (c countCredentials) Mechanism() string { return c.mechanism }
+func (c countCredentials) Name() string { return c.mechanism }
 
-func (c countCredentials) Begin(context.Context) (CredentialsExchange, error) {
-	return &countAnswers{answers: []string{c.user, c.second}, want: []string{"", "go on", "welcome"}}, nil
+func (c countCredentials) Start() CredentialsExchange {
+	return &countAnswers{answers: []string{c.user, c.second}, want: []string{"", "go on", "welcome"}}
 }
 
 type countAnswers struct{ answers, want []string }
 
-func (a *countAnswers) Step(challenge []byte) ([]byte, bool, error) {
+func (a *countAnswers) Step(_ context.Context, challenge []byte) ([]byte, bool, error) {
 	if string(challenge) != a.want[0] {
 		return nil, false, errors.New("not the node")
 	}

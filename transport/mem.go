@@ -51,6 +51,9 @@ func NewMem() *Mem {
 // Host returns the network as the host of that name sees it: what it dials counts as coming from name. Listen with an empty host listens on name; port 0 picks one.
 func (m *Mem) Host(name string) Network { return memHost{m, name} }
 
+// Trusted tells that nobody connects by accident: the network is in this process.
+func (memHost) Trusted() bool { return true }
+
 // Link is the state of one direction between two hosts. The zero value is a perfect link.
 type Link struct {
 	Latency time.Duration // added to every delivery; order is kept

@@ -38,3 +38,8 @@ func (t tcp) Dial(ctx context.Context, addr string) (net.Conn, error) {
 	d := tls.Dialer{Config: t.tls} // ServerName, if empty, is taken from addr
 	return d.DialContext(ctx, "tcp", addr)
 }
+
+// Trusted tells whether nobody connects without a certificate that was verified.
+func (t tcp) Trusted() bool {
+	return t.tls != nil && t.tls.GetConfigForClient == nil && t.tls.ClientAuth == tls.RequireAndVerifyClientCert
+}

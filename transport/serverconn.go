@@ -160,12 +160,18 @@ func (c *serverConn) meet() error {
 		c.info.Identity.Peer = true
 		return nil
 	}
-	if len(login.Mechanisms()) > 0 {
-		c.login.stage = loginNeeded
-		return nil
+	if len(login.Mechanisms()) == 0 {
+		c.info.Identity, err = login.Identify(state)
+		return err
 	}
-	c.info.Identity, err = login.Identify(state)
-	return err
+	if state != nil && len(state.VerifiedChains) > 0 {
+		if id, err := login.Identify(state); err == nil && id.Peer {
+			c.info.Identity = id // nodes need no password beside their certificates
+			return nil
+		}
+	}
+	c.login.stage = loginNeeded
+	return nil
 }
 
 // handshakeTurn is how long a handshake counts towards Limits.Handshakes: it bounds computing, not waiting for a client that says nothing.

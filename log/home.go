@@ -171,10 +171,11 @@ func (h *home) offsets(k partitionKey) (point, start, high int64) {
 func (h *home) note(l *Log) { h.noteAt(l, l.offsets.load().SyncedEndOffset) }
 
 func (h *home) noteAt(l *Log, point int64) {
-	o := l.offsets.load()
-	first := (*l.segments.Load())[0].BaseOffset()
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	// Not before the lock: a log start that was raised and stored meanwhile would be taken back.
+	o := l.offsets.load()
+	first := (*l.segments.Load())[0].BaseOffset()
 	h.mu.points[l.key] = point
 	h.mu.highs[l.key] = o.HighWatermark
 	if o.LogStartOffset > first {
@@ -182,6 +183,13 @@ func (h *home) noteAt(l *Log, point int64) {
 	} else {
 		delete(h.mu.starts, l.key)
 	}
+}
+
+// noteStart takes a log start offset, which has been raised and published, for the next checkpoint.
+func (h *home) noteStart(k partitionKey, start int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.mu.starts[k] = start
 }
 
 // lower makes sure, durably, that no checkpoint says more of a log than the given recovery point and log start offset: before a truncation.

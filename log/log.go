@@ -23,8 +23,10 @@ type Log struct {
 	segments atomic.Pointer[[]*segment.Segment] // by base offset; never empty while open; immutable, replaced under mu
 	offsets  offsetsCell                        // stored under mu
 	epochs   epochCache                         // changed under mu
-	closed   atomic.Bool
-	failure  atomic.Pointer[StorageError] // set once
+	// syncedStart is the durable log start; stored under the flush slot.
+	syncedStart atomic.Int64
+	closed      atomic.Bool
+	failure     atomic.Pointer[StorageError] // set once
 
 	builder *record.Builder // of AppendRecords; the owner's
 	encoded []byte

@@ -75,7 +75,7 @@ func (l *Log) publishLocked(o Offsets) {
 }
 
 // AdvanceLogStart raises the log start offset (a follower takes its leader's; retention; DeleteRecords); a lower one changes nothing. It is
-// written down by the next checkpoint. Never above the high watermark on a leader: the caller's rule. Error: *OffsetOutOfRangeError above LogEndOffset.
+// written down by SyncLogStart or the next checkpoint. Never above the high watermark on a leader: the caller's rule. Error: *OffsetOutOfRangeError above LogEndOffset.
 func (l *Log) AdvanceLogStart(offset int64) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -93,5 +93,6 @@ func (l *Log) AdvanceLogStart(offset int64) error {
 	o.HighWatermark = max(o.HighWatermark, offset)
 	l.epochs.truncateStart(offset)
 	l.publishLocked(o)
+	l.home.noteStart(l.key, offset)
 	return nil
 }

@@ -159,6 +159,7 @@ func (l *Log) load(f found) error {
 		high = end
 	}
 	l.mu.producers.raiseHighWatermark(high)
+	l.syncedStart.Store(start)
 	l.publishLocked(Offsets{LogStartOffset: start, HighWatermark: high, SyncedEndOffset: end, LogEndOffset: end})
 	return nil
 }
@@ -177,6 +178,7 @@ func (l *Log) begin(f found, point, start int64) error {
 	}
 	l.segments.Store(&[]*segment.Segment{s})
 	l.mu.newNames = true
+	l.syncedStart.Store(start)
 	l.publishLocked(Offsets{LogStartOffset: start, HighWatermark: start, SyncedEndOffset: start, LogEndOffset: start})
 	return nil
 }

@@ -50,6 +50,7 @@ func (l *Log) truncateTo(offset int64) error {
 	o.HighWatermark = min(o.HighWatermark, o.LogEndOffset)
 	o.SyncedEndOffset = min(o.SyncedEndOffset, o.LogEndOffset)
 	o.LogStartOffset = min(o.LogStartOffset, o.LogEndOffset)
+	l.syncedStart.Store(min(l.syncedStart.Load(), o.LogStartOffset))
 	l.epochs.truncateEnd(o.LogEndOffset)
 	if err := l.reloadProducersLocked(o); err != nil {
 		return err
@@ -178,6 +179,7 @@ func (l *Log) startSegment(offset int64) error {
 	l.mu.changed, l.mu.newNames = true, false
 	l.mu.producers.restore(snapshotState{}, 0)
 	l.epochs.set(nil)
+	l.syncedStart.Store(offset) // writeSnapshots is to come: nobody looks before the slot is free
 	l.publishLocked(Offsets{LogStartOffset: offset, HighWatermark: offset, SyncedEndOffset: offset, LogEndOffset: offset})
 	return nil
 }

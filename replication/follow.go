@@ -25,7 +25,7 @@ type positionState int8
 
 const (
 	notFollowing positionState = iota // not a follower of that leader, closed or offline
-	unsynced                          // the log end is not synced yet: a fetch would confirm what is not durable
+	unsynced                          // the log end, or start, is not synced yet: a fetch would confirm what is not durable
 	ready
 )
 
@@ -41,13 +41,18 @@ func (r *Replica) position(leader int32, w *syncGroup) position {
 	p := position{
 		leaderEpoch: s.LeaderEpoch, offset: o.LogEndOffset, lastEpoch: r.lastEpochLocked(), logStart: o.LogStartOffset, state: ready, changes: r.changes.Load(),
 	}
-	if r.mu.settings.synced() && o.SyncedEndOffset < o.LogEndOffset {
+	wait := syncWait{group: w, start: o.LogStartOffset}
+	if r.mu.settings.synced() {
+		wait.until = o.LogEndOffset
+	}
+	// A fetch confirms the log start, too: who was told that records are deleted does not get them back after a power loss.
+	// Differs from Kafka: which writes it down within a minute.
+	if o.SyncedEndOffset < wait.until || r.log.SyncedLogStart() < wait.start {
 		p.state = unsynced
 		r.mu.synced.release()
 		w.add()
-		r.mu.synced = syncWait{group: w, until: o.LogEndOffset}
+		r.mu.synced = wait
 		r.handle.Request()
-		return p
 	}
 	return p
 }

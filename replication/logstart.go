@@ -3,19 +3,40 @@ package replication
 import "github.com/insynclog/insync/log"
 
 // AdvanceLogStart raises the log start offset of a leader: what lies below does not count any more. requiredLeaderEpoch, if >= 0, must be the leader's epoch (coordinators); others pass -1. An offset
-// below the log start changes nothing. Followers take it over with their next fetch; it is written down by the directory's next checkpoint, and until then a crash takes it back.
+// below the log start changes nothing. Followers take it over with their next fetch; it is written down by SyncLogStart or the directory's next checkpoint, and until then a crash takes it back.
 //
 // Errors: ErrNotLeader, ErrFencedEpoch and ErrUnknownEpoch; *log.OffsetOutOfRangeError above the high watermark, which is its upper bound here: a record that is not committed
 // could come back under another leader; ErrClosed; *log.StorageError.
 func (r *Replica) AdvanceLogStart(offset int64, requiredLeaderEpoch int32) error {
-	r.lock()
-	if err := r.epochErrorLocked(requiredLeaderEpoch, true); err != nil {
-		r.mu.Unlock()
-		return err
+	if offset < 0 {
+		offset = -2 // not toHighWatermark
 	}
-	if o := r.log.Offsets(); offset < 0 || offset > o.HighWatermark {
+	_, err := r.advanceLogStart(offset, requiredLeaderEpoch)
+	return err
+}
+
+// toHighWatermark stands for the high watermark in DeleteRecords.
+const toHighWatermark = -1
+
+// DeleteRecords raises the log start offset of a leader as AdvanceLogStart does, and returns what it was asked for: -1 stands for the high watermark. Who answers a client calls SyncLogStart afterwards, and
+// waits until LowWatermark has reached the offset. Errors: those of AdvanceLogStart.
+func (r *Replica) DeleteRecords(offset int64) (to int64, err error) {
+	return r.advanceLogStart(offset, -1)
+}
+
+func (r *Replica) advanceLogStart(offset int64, epoch int32) (int64, error) {
+	r.lock()
+	if err := r.epochErrorLocked(epoch, true); err != nil {
 		r.mu.Unlock()
-		return &log.OffsetOutOfRangeError{Offset: offset, LogStartOffset: o.LogStartOffset, LogEndOffset: o.HighWatermark}
+		return offset, err
+	}
+	o := r.log.Offsets()
+	if offset == toHighWatermark {
+		offset = o.HighWatermark
+	}
+	if offset < 0 || offset > o.HighWatermark {
+		r.mu.Unlock()
+		return offset, &log.OffsetOutOfRangeError{Offset: offset, LogStartOffset: o.LogStartOffset, LogEndOffset: o.HighWatermark}
 	}
 	fx := r.beginLocked()
 	err := r.log.AdvanceLogStart(offset)
@@ -23,7 +44,47 @@ func (r *Replica) AdvanceLogStart(offset int64, requiredLeaderEpoch int32) error
 		r.failLocked(err, fx)
 	}
 	r.endLocked(fx)
+	return offset, err
+}
+
+// SyncLogStart makes the log start offset durable on this node, whatever the replica's role is. It waits for the disk. Errors: ErrClosed, *log.StorageError, which takes the replica offline.
+func (r *Replica) SyncLogStart() error {
+	r.lock()
+	closed := r.mu.closed
+	r.mu.Unlock()
+	if closed {
+		return ErrClosed
+	}
+	_, err := r.log.SyncLogStart()
+	if err != nil && isStorageError(err) {
+		r.storageFailed(err)
+	}
 	return err
+}
+
+// LowWatermark is the lowest log start offset of the partition's live replicas, as far as the leader knows: records below it are gone everywhere, and stay so after a power loss. It is -1 while a
+// live follower has not fetched in this epoch. See WatchLowWatermark. Errors: ErrNotLeader, ErrClosed, *log.StorageError.
+//
+// A replica that is not alive does not count (Kafka's rule). One that comes back takes the log start over with its first fetch; if it is elected before that, the log starts where its own does.
+func (r *Replica) LowWatermark(alive func(broker int32) bool) (int64, error) {
+	r.lock()
+	if err := r.epochErrorLocked(-1, true); err != nil {
+		r.mu.Unlock()
+		return -1, err
+	}
+	followers := r.mu.machine.Followers()
+	starts := make([]Progress, 0, len(followers))
+	for i := range followers {
+		starts = append(starts, Progress{ID: followers[i].ID, LogStartOffset: followers[i].LogStartOffset})
+	}
+	r.mu.Unlock()
+	low := r.log.SyncedLogStart()
+	for _, f := range starts {
+		if f.LogStartOffset < low && alive(f.ID) {
+			low = f.LogStartOffset
+		}
+	}
+	return low, nil
 }
 
 // DeleteOldSegments removes the segments that lie wholly below the log start offset from this node's disk, whatever the replica's role is. It waits for the disk; the owner calls it now and then.

@@ -3,6 +3,7 @@ package replication
 import (
 	"errors"
 	"fmt"
+	"syscall"
 	"testing"
 	"testing/synctest"
 
@@ -18,7 +19,7 @@ func isOutOfRange(err error) bool {
 	return ok
 }
 
-// A leader raises its log start, its followers take it over, one that has lost it in a crash and one that was away so long that its log ends below it included, and the next leader keeps it.
+// A leader raises its log start, its followers take it over, one that has crashed meanwhile and one that was away so long that its log ends below it included, and the next leader keeps it.
 func TestAdvanceLogStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newTestCluster(t, clusterConfig{nodes: 3, minISR: 2})
@@ -46,10 +47,12 @@ func TestAdvanceLogStart(t *testing.T) {
 		}
 		starts(5)
 
-		// No checkpoint was written: the power takes the log start of node 2 back, the leader gives it again.
+		// A follower has written it down before it said so; a leader writes it down when it is asked to.
 		c.node(2).crash(vfs.DropAll, nil)
 		c.fence(2)
 		c.node(2).start()
+		assert.Equal(t, int64(5), c.node(2).replica(0).Log().Offsets().LogStartOffset)
+		assert.Zero(t, lead.Log().SyncedLogStart())
 		starts(5)
 		c.settled()
 
@@ -99,5 +102,133 @@ func TestLogStartIsBoundedByTheHighWatermark(t *testing.T) {
 		c.node(2).start()
 		c.node(3).start()
 		c.settled()
+	})
+}
+
+// waker notes that it was woken.
+type waker struct{ woken chan struct{} }
+
+func newWaker() *waker { return &waker{make(chan struct{}, 1)} }
+
+func (w *waker) Wake() {
+	select {
+	case w.woken <- struct{}{}:
+	default:
+	}
+}
+
+// The low watermark is what all live replicas have deleted, durably: it is there after a power loss of all of them.
+func TestLowWatermark(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newTestCluster(t, clusterConfig{nodes: 3, minISR: 2})
+		for i := range 10 {
+			c.produce(0, fmt.Sprint(i))
+		}
+		c.settled()
+		lead := c.node(1).replica(0)
+		all := func(int32) bool { return true }
+		_, err := c.node(2).replica(0).LowWatermark(all)
+		assert.ErrorIs(t, err, ErrNotLeader)
+		_, err = c.node(2).replica(0).DeleteRecords(-1)
+		assert.ErrorIs(t, err, ErrNotLeader)
+		for _, bad := range []int64{-2, 11} {
+			_, err = lead.DeleteRecords(bad)
+			assert.True(t, isOutOfRange(err), "%d", bad)
+		}
+		w := newWaker()
+		lead.WatchLowWatermark(w)
+		reaches := func(want int64, alive func(int32) bool) {
+			t.Helper()
+			for {
+				low, err := lead.LowWatermark(alive)
+				require.NoError(t, err)
+				if low >= want {
+					require.Equal(t, want, low)
+					return
+				}
+				<-w.woken
+			}
+		}
+
+		to, err := lead.DeleteRecords(6)
+		require.NoError(t, err)
+		require.Equal(t, int64(6), to)
+		low, err := lead.LowWatermark(all)
+		require.NoError(t, err)
+		require.Zero(t, low, "not even durable here")
+		require.NoError(t, lead.SyncLogStart())
+		reaches(6, all)
+		for _, n := range c.nodes {
+			assert.Equal(t, int64(6), n.replica(0).Log().SyncedLogStart())
+		}
+
+		// A follower that is down holds it up until it does not count.
+		c.node(3).crash(vfs.DropAll, nil)
+		to, err = lead.DeleteRecords(-1)
+		require.NoError(t, err)
+		require.Equal(t, int64(10), to)
+		require.NoError(t, lead.SyncLogStart())
+		reaches(10, func(id int32) bool { return id != 3 })
+		low, err = lead.LowWatermark(all)
+		require.NoError(t, err)
+		assert.Equal(t, int64(6), low)
+		c.fence(3)
+		c.node(3).start()
+		assert.Equal(t, int64(6), c.node(3).replica(0).Log().Offsets().LogStartOffset)
+		reaches(10, all)
+
+		// The power fails everywhere at once.
+		lead.Unwatch(w)
+		for id := int32(1); id <= 3; id++ {
+			c.node(id).crash(vfs.DropAll, nil)
+		}
+		for id := int32(1); id <= 3; id++ {
+			c.node(id).start()
+			assert.Equal(t, int64(10), c.node(id).replica(0).Log().Offsets().LogStartOffset)
+		}
+	})
+}
+
+// Who waits for the low watermark hears that this replica does not lead any more.
+func TestLowWatermarkEndsWithLeadership(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newTestCluster(t, clusterConfig{nodes: 2, minISR: 1})
+		c.produce(0, "a")
+		c.settled()
+		lead, w := c.node(1).replica(0), newWaker()
+		lead.WatchLowWatermark(w)
+		c.move(0, 2, []int32{1, 2})
+		for {
+			<-w.woken
+			if _, err := lead.LowWatermark(func(int32) bool { return true }); err != nil {
+				assert.ErrorIs(t, err, ErrNotLeader)
+				break
+			}
+		}
+		lead.Unwatch(w)
+		require.NoError(t, lead.Close())
+		_, err := lead.LowWatermark(nil)
+		assert.ErrorIs(t, err, ErrClosed)
+		assert.ErrorIs(t, lead.SyncLogStart(), ErrClosed)
+	})
+}
+
+// A leader whose disk fails it while the log start is stored is offline, and answers nobody that records are deleted.
+func TestSyncLogStartFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newTestCluster(t, clusterConfig{nodes: 1, minISR: 1})
+		c.produce(0, "a")
+		c.settled()
+		lead := c.node(1).replica(0)
+		_, err := lead.DeleteRecords(1)
+		require.NoError(t, err)
+		c.node(1).disk.SetFault(func(vfs.Op) error { return syscall.EIO })
+		assert.ErrorIs(t, lead.SyncLogStart(), syscall.EIO)
+		c.node(1).disk.SetFault(nil)
+		_, err = lead.LowWatermark(func(int32) bool { return true })
+		assert.True(t, isStorageError(err), "%v", err)
+		c.node(1).crash(vfs.DropAll, nil)
+		c.node(1).start()
+		assert.Zero(t, c.node(1).replica(0).Log().Offsets().LogStartOffset)
 	})
 }

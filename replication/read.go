@@ -133,6 +133,7 @@ func (r *Replica) readFollower(f FollowerFetch, record bool) ReadResult {
 		known := r.mu.machine.FollowerFetched(machine.Fetched{
 			Follower: f.Follower, BrokerEpoch: f.BrokerEpoch, Offset: f.FetchOffset, LogStartOffset: f.LogStartOffset, LogEnd: o.LogEndOffset,
 		}, f.Now, &fx.Effects)
+		fx.wake = append(fx.wake, r.mu.lows...)
 		r.endLocked(fx)
 		if !known {
 			res.Err = ErrNotLeader

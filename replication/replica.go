@@ -39,6 +39,7 @@ type Replica struct {
 		err      error       // why it is offline
 		seen     log.Offsets // as of the last event: what the watchers know of
 		watchers [numReaders][]Watcher
+		lows     []Watcher // of the low watermark
 		synced   syncWait
 		flushing bool        // a RequestAfter is armed
 		retry    *time.Timer // repeats a proposal
@@ -85,6 +86,7 @@ func (r *Replica) Apply(s State, now time.Time) (Role, error) {
 		}
 	}
 	role, err := Role(r.mu.machine.Role()), r.mu.err
+	fx.wake = append(fx.wake, r.mu.lows...)
 	r.endLocked(fx)
 	return role, err
 }
@@ -113,6 +115,7 @@ func (r *Replica) Tick(now time.Time) {
 	}
 	fx := r.beginLocked()
 	r.mu.machine.Tick(now, &fx.Effects)
+	fx.wake = append(fx.wake, r.mu.lows...) // a follower may be dead now, and does not count any more
 	r.endLocked(fx)
 }
 

@@ -10,12 +10,15 @@ func (t syncTarget) Sync() {
 	r := t.r
 	r.lock()
 	r.mu.flushing = false // what is appended from now on is not covered
-	closed := r.mu.closed
+	closed, start := r.mu.closed, r.mu.synced.group != nil
 	r.mu.Unlock()
 	if closed {
 		return
 	}
 	_, err := r.log.Sync()
+	if err == nil && start {
+		_, err = r.log.SyncLogStart() // which costs nothing if it has not moved
+	}
 
 	r.lock()
 	if r.mu.closed {
@@ -28,7 +31,7 @@ func (t syncTarget) Sync() {
 		// Not what Sync returned: the log may have been truncated and have grown again meanwhile.
 		synced := r.log.Offsets().SyncedEndOffset
 		r.mu.machine.Synced(synced, time.Now(), &fx.Effects)
-		r.mu.synced.reached(synced)
+		r.mu.synced.reached(synced, r.log.SyncedLogStart())
 	default:
 		r.failLocked(err, fx)
 	}
@@ -38,11 +41,12 @@ func (t syncTarget) Sync() {
 // syncWait is the one party that waits for a replica's log to be synced: the fetcher that follows for it.
 type syncWait struct {
 	group *syncGroup
-	until int64
+	until int64 // log end
+	start int64 // log start
 }
 
-func (w *syncWait) reached(synced int64) {
-	if w.group != nil && synced >= w.until {
+func (w *syncWait) reached(synced, start int64) {
+	if w.group != nil && synced >= w.until && start >= w.start {
 		w.release()
 	}
 }

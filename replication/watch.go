@@ -20,13 +20,22 @@ func (r *Replica) Watch(w Watcher, as Reader) {
 	r.mu.watchers[as] = append(r.mu.watchers[as], w)
 }
 
+// WatchLowWatermark registers w until Unwatch: it is woken when LowWatermark may give another answer.
+func (r *Replica) WatchLowWatermark(w Watcher) {
+	r.lock()
+	defer r.mu.Unlock()
+	r.mu.lows = append(r.mu.lows, w)
+}
+
 // Unwatch ends all registrations of w.
 func (r *Replica) Unwatch(w Watcher) {
 	r.lock()
 	defer r.mu.Unlock()
+	same := func(o Watcher) bool { return o == w }
 	for as := range r.mu.watchers {
-		r.mu.watchers[as] = slices.DeleteFunc(r.mu.watchers[as], func(o Watcher) bool { return o == w })
+		r.mu.watchers[as] = slices.DeleteFunc(r.mu.watchers[as], same)
 	}
+	r.mu.lows = slices.DeleteFunc(r.mu.lows, same)
 }
 
 // collectWatchersLocked notes who is to be woken: those whose bound has moved, or all when something else changed that they look at.
@@ -40,8 +49,12 @@ func (r *Replica) collectWatchersLocked(fx *effects) {
 	if all || o.LastStableOffset != seen.LastStableOffset {
 		fx.wake = append(fx.wake, r.mu.watchers[ReadCommitted]...)
 	}
-	if all || o.LogEndOffset != seen.LogEndOffset {
+	// Followers wait for the log start, too: an administrator waits until all have taken it over.
+	if all || o.LogEndOffset != seen.LogEndOffset || o.LogStartOffset != seen.LogStartOffset {
 		fx.wake = append(fx.wake, r.mu.watchers[ReadAsReplica]...)
+	}
+	if all {
+		fx.wake = append(fx.wake, r.mu.lows...)
 	}
 }
 

@@ -108,6 +108,12 @@ func checkNotForeign(fsys vfs.FS, path string) error {
 // Path is the directory's name as given to OpenDirectory.
 func (d *Directory) Path() string { return d.home.path }
 
+// Space returns the size in bytes of the disk that the directory is on, and how many of them can still be written. Error: *StorageError.
+func (d *Directory) Space() (total, free int64, err error) {
+	total, free, err = d.home.fs.Space(d.home.path)
+	return total, free, storage("space", d.home.path, err)
+}
+
 // ID is directory.id: made when the directory was, so that a wiped one is known as new.
 func (d *Directory) ID() TopicID {
 	d.mu.Lock()

@@ -242,3 +242,19 @@ func TestReplicatedRules(t *testing.T) {
 	assert.Equal(t, []any{int32(1), int64(4), true}, []any{found, end, ok})
 	require.NoError(t, l.Close())
 }
+
+func TestDirectorySpace(t *testing.T) {
+	fsys := vfs.NewMem()
+	d := openDir(t, fsys, "/d")
+	fsys.SetCapacity(1 << 20)
+	total, free, err := d.Space()
+	require.NoError(t, err)
+	require.EqualValues(t, 1<<20, total)
+	require.Positive(t, free)
+	require.Less(t, free, total)
+	d.Abandon()
+	fsys.Crash(vfs.DropAll, nil)
+	_, _, err = d.Space()
+	_, ok := errors.AsType[*StorageError](err)
+	require.True(t, ok, "%v", err)
+}

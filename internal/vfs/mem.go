@@ -423,16 +423,15 @@ func (m *Mem) Lock(name string) (io.Closer, error) {
 	return l, nil
 }
 
-// Free implements FS.
-func (m *Mem) Free(name string) (int64, error) {
-	err := m.lookup(OpStat, name, func(*node) error { return nil })
-	if err != nil {
-		return 0, err
+// Space implements FS.
+func (m *Mem) Space(name string) (total, free int64, err error) {
+	if err := m.lookup(OpStat, name, func(*node) error { return nil }); err != nil {
+		return 0, 0, err
 	}
 	if limit := m.capacity.Load(); limit > 0 {
-		return max(limit-m.used.Load(), 0), nil
+		return limit, max(limit-m.used.Load(), 0), nil
 	}
-	return math.MaxInt64, nil
+	return math.MaxInt64, math.MaxInt64, nil
 }
 
 // BootID implements FS: another one after every power loss, the same one after a process crash.

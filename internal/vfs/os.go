@@ -74,10 +74,10 @@ func (osFS) Lock(name string) (io.Closer, error) {
 	return f, nil // closing the descriptor drops the lock
 }
 
-// Free implements FS.
-func (osFS) Free(name string) (int64, error) {
-	n, err := freeBytes(filepath.FromSlash(name))
-	return n, pathError("free", name, err)
+// Space implements FS.
+func (osFS) Space(name string) (total, free int64, err error) {
+	total, free, err = diskSpace(filepath.FromSlash(name))
+	return total, free, pathError("space", name, err)
 }
 
 // BootID implements FS.

@@ -44,10 +44,10 @@ func bootID(name string) string {
 	return fmt.Sprintf("%s %x", boot, st.Fsid.Val)
 }
 
-func freeBytes(name string) (int64, error) {
+func diskSpace(name string) (total, free int64, err error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(name, &st); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	return int64(st.Bavail) * int64(st.Bsize), nil
+	return int64(st.Blocks) * int64(st.Bsize), int64(st.Bavail) * int64(st.Bsize), nil
 }

@@ -51,13 +51,13 @@ func allocate(f *os.File, fd uintptr, off, n, size int64) error {
 	return writeZeros(f, size, off+n)
 }
 
-// freeBytes is what an unprivileged user may still write.
-func freeBytes(name string) (int64, error) {
+// diskSpace is the size of a disk, and what an unprivileged user may still write.
+func diskSpace(name string) (total, free int64, err error) {
 	var st unix.Statfs_t
 	if err := eintr(func() error { return unix.Statfs(name, &st) }); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	return int64(st.Bavail) * st.Bsize, nil
+	return int64(st.Blocks) * st.Bsize, int64(st.Bavail) * st.Bsize, nil
 }
 
 // bootID is the kernel's id of its run with the mount's. A mount's number is only unique since Linux 6.8; before, the device's number says a little more.

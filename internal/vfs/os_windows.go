@@ -64,16 +64,16 @@ func allocate(f *os.File, _ uintptr, off, n, size int64) error {
 	return f.Truncate(off + n)
 }
 
-func freeBytes(name string) (int64, error) {
+func diskSpace(name string) (total, free int64, err error) {
 	path, err := windows.UTF16PtrFromString(name)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	var free uint64
-	if err := windows.GetDiskFreeSpaceEx(path, &free, nil, nil); err != nil {
-		return 0, err
+	var available, size uint64
+	if err := windows.GetDiskFreeSpaceEx(path, &available, &size, nil); err != nil {
+		return 0, 0, err
 	}
-	return int64(min(free, math.MaxInt64)), nil
+	return int64(min(size, math.MaxInt64)), int64(min(available, math.MaxInt64)), nil
 }
 
 // mapFile makes a buffer that is written back. A mapping by the system would forbid to truncate or replace the file while it exists.

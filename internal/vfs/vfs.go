@@ -30,8 +30,8 @@ type FS interface {
 	// Lock takes an exclusive advisory lock on the file, creating it, without waiting; Close of the result releases it and leaves the file.
 	// ErrLocked: somebody (this process or another) holds it. The lock ends with the process.
 	Lock(name string) (io.Closer, error)
-	// Free returns the bytes available to write on the disk that holds name (a very large number if unknown).
-	Free(name string) (int64, error)
+	// Space returns the size in bytes of the disk that holds name and how many of them are available to write (very large numbers if unknown).
+	Space(name string) (total, free int64, err error)
 	// BootID names the present run of the operating system and the mount that name is on: as long as it is the same, every write that had returned is still there, synced or
 	// not, unless a sync failed. "" if unknown, which is the same as nothing.
 	BootID(name string) string

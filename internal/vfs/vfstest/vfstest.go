@@ -50,7 +50,7 @@ func Test(t *testing.T, open func(t *testing.T) vfs.FS, dir func(t *testing.T, f
 		{"MapErrors", testMapErrors},
 		{"Lock", testLock},
 		{"Concurrent", testConcurrent},
-		{"Free", testFree},
+		{"Space", testSpace},
 		{"BootID", testBootID},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -524,11 +524,12 @@ func testConcurrent(t *testing.T, d disk) {
 	require.NoError(t, f.Close())
 }
 
-func testFree(t *testing.T, d disk) {
-	n, err := d.Free(d.dir)
+func testSpace(t *testing.T, d disk) {
+	total, free, err := d.Space(d.dir)
 	require.NoError(t, err)
-	require.Positive(t, n)
-	_, err = d.Free(d.path("none"))
+	require.Positive(t, free)
+	require.GreaterOrEqual(t, total, free)
+	_, _, err = d.Space(d.path("none"))
 	require.ErrorIs(t, err, fs.ErrNotExist)
 }
 

@@ -284,10 +284,12 @@ type QuorumStatus struct {
 	Voters        []VoterStatus
 }
 
-// VoterStatus is one member of the quorum; offsets of others are known on the leader only.
+// VoterStatus is one member of the quorum; what it says of others is known on the leader only.
 type VoterStatus struct {
 	ID           int32
-	LogEndOffset int64 // -1 unknown
+	LogEndOffset int64     // -1 unknown
+	LastFetch    time.Time // when the leader last had an answer from it in its term; zero: not, or it is the leader
+	LastCaughtUp time.Time // when it last had all that the leader had; zero as above
 }
 
 // Status returns a snapshot.

@@ -44,6 +44,7 @@ type driver struct {
 	planned  time.Time // when the timer was to wake the goroutine
 	outgoing map[uint64][][]byte
 	greeting greeting
+	contacts map[uint64]contact // while leading
 }
 
 // flight is the entry of ours that is not committed yet, and who waits for it.
@@ -193,6 +194,7 @@ func (d *driver) intake(now time.Time) {
 		_ = d.node.Step(m)
 		if d.leading {
 			d.greeting.heard(m, d.term)
+			d.contacted(m, now)
 		}
 		if fromLeader(m) && m.GetTerm() == d.node.BasicStatus().GetTerm() {
 			d.campaign.leaderSeen(now, d.jitter())
@@ -321,7 +323,7 @@ func (d *driver) role(now time.Time) {
 	if leading && !d.leading {
 		// Nothing of the new term is stored yet: raft has only just put its empty entry behind what is.
 		d.leading, d.activateAt, d.lastIndex = true, d.store.last, d.store.last+1
-		d.ticks = now.Add(d.c.c.Tick)
+		d.ticks, d.contacts = now.Add(d.c.c.Tick), map[uint64]contact{}
 		d.greeting = newGreeting(d.store.voters, d.id, now, d.c.c.Tick*time.Duration(d.c.c.HeartbeatTicks))
 		d.log.Info("metadata quorum: this node leads", "term", st.GetTerm(), "offset", d.store.last)
 	}
@@ -490,9 +492,14 @@ func (d *driver) describe() {
 	if d.leading {
 		d.node.WithProgress(func(id uint64, _ raft.ProgressType, p progress) {
 			for i := range s.Voters {
-				if s.Voters[i].ID == nodeID(id) && id != d.id && p.Match > 0 {
-					s.Voters[i].LogEndOffset = int64(p.Match)
+				v := &s.Voters[i]
+				if v.ID != nodeID(id) || id == d.id {
+					continue
 				}
+				if p.Match > 0 {
+					v.LogEndOffset = int64(p.Match)
+				}
+				v.LastFetch, v.LastCaughtUp = d.contacts[id].fetched, d.contacts[id].caughtUp
 			}
 		})
 	}

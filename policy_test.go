@@ -48,7 +48,7 @@ var imports = []struct {
 	{"producer", "log/record transport"}, // works against any Kafka cluster
 	{"consumer", "log/record transport"}, // likewise
 	{"consumer/sqloffsets", "consumer"},
-	{"internal/controller/machine", "internal/configs log"}, // of log only what machineOnly says
+	{"internal/controller/machine", "internal/acl internal/configs internal/sasl log"}, // of log only what machineOnly says
 	{"internal/controller", "internal/configs internal/controller/machine internal/invariants internal/vfs log log/record transport"},
 	{"internal/groups/partition", ""},
 	{"internal/groups/entry", "internal/groups/partition"},

@@ -23,7 +23,7 @@ type Config struct {
 	Dir string
 
 	// Listen is the address ("host:port", port 0 picks one) on which Kafka clients and other nodes reach this one; "" does not listen, which only a single node can do.
-	// An address beyond loopback needs Insecure or a Network of your own (TLS): a listener without authentication is not opened to the world by accident.
+	// An address beyond loopback needs a Network with TLS, and Security or certificates for clients, or else Insecure: a node is not opened to the world by accident.
 	Listen string
 
 	// Listener is used instead of Listen if it is not nil; the node closes it. It is the way to know the port of every node before the first one starts.
@@ -32,8 +32,11 @@ type Config struct {
 	// Advertise is the address told to clients (Kafka: advertised.listeners). "" means the listener's own.
 	Advertise string
 
-	// Insecure allows Listen on an address beyond loopback with plain TCP.
+	// Insecure allows an address beyond loopback without TLS or without authentication.
 	Insecure bool
+
+	// Security says who may connect and do what. nil: whoever can connect may do everything.
+	Security *Security
 
 	// Network is what Listen and connections to other nodes use. nil means transport.TCP(nil).
 	Network transport.Network
@@ -177,11 +180,19 @@ func (c *Config) validate() error {
 		bad("Listen and Listener are both set")
 	}
 	if c.Listen != "" {
-		if host, _, err := net.SplitHostPort(c.Listen); err != nil {
+		if _, _, err := net.SplitHostPort(c.Listen); err != nil {
 			bad("Listen %q: want host:port: %w", c.Listen, err)
-		} else if c.Network == nil && !c.Insecure && !loopback(host) {
-			bad("Listen %q is beyond loopback and plain: use a Network with TLS, or set Insecure", c.Listen)
+		} else if err := c.exposed(c.Listen); err != nil {
+			bad("Listen %q: %w", c.Listen, err)
 		}
+	}
+	if c.Listener != nil && c.Listener.Addr() != nil {
+		if err := c.exposed(c.Listener.Addr().String()); err != nil {
+			bad("Listener at %s: %w", c.Listener.Addr(), err)
+		}
+	}
+	if c.Security != nil {
+		errs = append(errs, c.Security.validate(len(c.Voters))...)
 	}
 	if err := c.Limits.Validate(); err != nil {
 		errs = append(errs, err)

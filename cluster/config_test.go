@@ -28,7 +28,7 @@ func TestConfigReportsAllProblemsAtOnce(t *testing.T) {
 	err := c.validate()
 	require.Error(t, err)
 	for _, want := range []string{
-		`Listen "0.0.0.0:9092" is beyond loopback and plain: use a Network with TLS, or set Insecure`,
+		`Listen "0.0.0.0:9092": it is beyond loopback and plain: set Security and a Network with TLS, or Insecure`,
 		`Advertise "nowhere": want host:port`,
 		`Voters[1]: ID 1 is there twice`,
 		`Voters[1]: address "b": want host:port`,

@@ -115,12 +115,25 @@ func (n *Node) build(ctx context.Context) error {
 		n.addr = listener.Addr().String()
 	}
 
+	security := broker.Security{}
+	if c.Security != nil {
+		if security, err = c.Security.build(); err != nil {
+			closeListener(listener)
+			return err
+		}
+	}
+	credentials, err := c.Security.peerCredentials()
+	if err != nil {
+		closeListener(listener)
+		return err
+	}
 	ids, addrs := c.voters(n.addr)
 	n.commit = commit.New(commit.Config{OnPanic: func(_ commit.Target, v any, stack []byte) {
 		n.fail(&PanicError{Where: "sync", Value: v, Stack: stack})
 	}})
 	n.broker, err = broker.New(broker.Config{
 		NodeID: c.NodeID, Addr: n.addr, Rack: c.Rack, Voters: addrs, Directory: n.dir, Commit: n.commit, Network: network,
+		Credentials: credentials, ACLs: security.ACLs,
 		Static: c.static(), AutoCreate: c.AutoCreateTopics,
 		HeartbeatInterval: c.HeartbeatInterval, SessionTimeout: c.SessionTimeout, LagTime: c.ReplicaLagTime,
 		Events: n.brokerEvents(), Logger: c.Logger,
@@ -131,13 +144,21 @@ func (n *Node) build(ctx context.Context) error {
 	}
 	n.client, err = transport.NewClient(transport.ClientConfig{
 		Network: network, Local: &transport.Local{NodeID: c.NodeID, Handler: n.broker}, ClientID: fmt.Sprintf("node-%d", c.NodeID), Logger: c.Logger,
+		Credentials: credentials,
 	})
 	if err != nil {
 		closeListener(listener)
 		return err
 	}
 	if listener != nil {
-		if n.server, err = transport.NewServer(transport.ServerConfig{Handler: n.broker, Limits: c.Limits, NewRequest: broker.NewRequest, Logger: c.Logger}); err != nil {
+		server := transport.ServerConfig{Handler: n.broker, Limits: c.Limits, NewRequest: broker.NewRequest, Logger: c.Logger}
+		if c.Security != nil {
+			if server.Login, err = broker.NewLogin(n.broker, security); err != nil {
+				closeListener(listener)
+				return err
+			}
+		}
+		if n.server, err = transport.NewServer(server); err != nil {
 			closeListener(listener)
 			return err
 		}

@@ -35,6 +35,7 @@ func TestApiVersions(t *testing.T) {
 		// The ranges that clients test: see the traps in kafka-compat.md.
 		assert.Equal(t, map[int16][2]int16{
 			0: {0, 13}, 1: {4, 18}, 2: {1, 11}, 3: {0, 13}, 18: {0, 4}, 19: {2, 7}, 20: {1, 6}, 22: {0, 5}, 23: {2, 4}, 32: {1, 4}, 37: {0, 3}, 44: {0, 1}, 60: {0, 2},
+			17: {0, 1}, 29: {1, 3}, 30: {1, 3}, 31: {1, 3}, 36: {0, 2}, 50: {0, 0}, 51: {0, 0},
 			8: {2, 10}, 9: {1, 10}, 10: {0, 6}, 11: {0, 9}, 12: {0, 4}, 13: {0, 5}, 14: {0, 5}, 15: {0, 6}, 16: {0, 5}, 42: {0, 2}, 43: {0, 2}, 47: {0, 0}, 68: {0, 1}, 69: {0, 1},
 		}, ranges(ask(4, "kgo", "1.0")))
 		assert.Contains(t, ranges(ask(3, peerSoftware, "1")), KeyRaft, "nodes are told of more")

@@ -22,17 +22,24 @@ const (
 	keySyncGroup               int16 = 14
 	keyDescribeGroups          int16 = 15
 	keyListGroups              int16 = 16
+	keySaslHandshake           int16 = 17
 	keyApiVersions             int16 = 18
 	keyCreateTopics            int16 = 19
 	keyDeleteTopics            int16 = 20
 	keyInitProducerID          int16 = 22
 	keyOffsetForLeaderEpoch    int16 = 23
+	keyDescribeACLs            int16 = 29
+	keyCreateACLs              int16 = 30
+	keyDeleteACLs              int16 = 31
 	keyDescribeConfigs         int16 = 32
+	keySaslAuthenticate        int16 = 36
 	keyCreatePartitions        int16 = 37
 	keyDeleteGroups            int16 = 42
 	keyElectLeaders            int16 = 43
 	keyIncrementalAlterConfigs int16 = 44
 	keyOffsetDelete            int16 = 47
+	keyDescribeScram           int16 = 50
+	keyAlterScram              int16 = 51
 	keyAlterPartition          int16 = 56
 	keyDescribeCluster         int16 = 60
 	keyBrokerRegistration      int16 = 62
@@ -72,17 +79,24 @@ func apis() []api {
 		{keySyncGroup, 0, 5, (*Broker).syncGroup, false, false},
 		{keyDescribeGroups, 0, 6, (*Broker).describeGroups, false, false},
 		{keyListGroups, 0, 5, (*Broker).listGroups, false, false},
+		{keySaslHandshake, 0, 1, (*Broker).saslHandshake, true, false},
 		{keyApiVersions, 0, 4, (*Broker).apiVersions, true, false},
 		{keyCreateTopics, 2, 7, (*Broker).createTopics, false, false},
 		{keyDeleteTopics, 1, 6, (*Broker).deleteTopics, false, false},
 		{keyInitProducerID, 0, 5, (*Broker).initProducerID, false, false},
 		{keyOffsetForLeaderEpoch, 2, 4, (*Broker).offsetForLeaderEpoch, false, false},
+		{keyDescribeACLs, 1, 3, (*Broker).describeACLs, false, false},
+		{keyCreateACLs, 1, 3, (*Broker).createACLs, false, false},
+		{keyDeleteACLs, 1, 3, (*Broker).deleteACLs, false, false},
 		{keyDescribeConfigs, 1, 4, (*Broker).describeConfigs, false, false},
+		{keySaslAuthenticate, 0, 2, (*Broker).saslAuthenticate, true, false},
 		{keyCreatePartitions, 0, 3, (*Broker).createPartitions, false, false},
 		{keyDeleteGroups, 0, 2, (*Broker).deleteGroups, false, false},
 		{keyElectLeaders, 0, 2, (*Broker).electLeaders, false, false},
 		{keyIncrementalAlterConfigs, 0, 1, (*Broker).incrementalAlterConfigs, false, false},
 		{keyOffsetDelete, 0, 0, (*Broker).offsetDelete, false, false},
+		{keyDescribeScram, 0, 0, (*Broker).describeScram, false, false},
+		{keyAlterScram, 0, 0, (*Broker).alterScram, false, false},
 		{keyDescribeCluster, 0, 2, (*Broker).describeCluster, false, false},
 		{keyConsumerGroupHeartbeat, 0, 1, (*Broker).consumerGroupHeartbeat, false, false},
 		{keyConsumerGroupDescribe, 0, 1, (*Broker).consumerGroupDescribe, false, false},

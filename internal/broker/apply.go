@@ -55,7 +55,7 @@ func mergeDeltas(first *controller.Delta, second controller.Delta) *controller.D
 	}
 	return &controller.Delta{
 		Old: first.Old, New: second.New, Topics: union(first.Topics, second.Topics), Deleted: slices.Concat(first.Deleted, second.Deleted),
-		Brokers: union(first.Brokers, second.Brokers), Configs: first.Configs || second.Configs,
+		Brokers: union(first.Brokers, second.Brokers), Configs: first.Configs || second.Configs, Security: first.Security || second.Security,
 	}
 }
 
@@ -148,6 +148,11 @@ func (a *applier) apply(d *controller.Delta) {
 	a.coordinate(d, states)
 	if d.Configs {
 		a.configure(d.New)
+	}
+	if d.Security {
+		if err := b.takeRules(d.New); err != nil { // what metadata holds was checked
+			b.logger.Error("access control lists of metadata cannot be used: the old ones stay", "node", b.c.NodeID, "error", err)
+		}
 	}
 	if len(d.Brokers) > 0 {
 		b.tickLeaders(time.Now()) // a broker that was fenced must not hold up the high watermark until the next tick

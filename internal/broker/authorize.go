@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"github.com/insynclog/insync/internal/acl"
+	"github.com/insynclog/insync/internal/controller"
 	"github.com/insynclog/insync/transport"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -17,6 +18,19 @@ import (
 type guest struct {
 	rules           *acl.Rules
 	principal, host string
+}
+
+// takeRules goes by an image's access control lists from now on.
+func (b *Broker) takeRules(img *controller.Image) error {
+	if b.c.ACLs == nil {
+		return nil
+	}
+	rules, err := acl.NewRules(*b.c.ACLs, img.Bindings())
+	if err != nil {
+		return err
+	}
+	b.rules.Store(rules)
+	return nil
 }
 
 // may tells whether the guest may do something.

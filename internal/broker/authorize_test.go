@@ -250,7 +250,7 @@ func all(list ...acl.Binding) grants  { return grants{list: list} }
 func some(list ...acl.Binding) grants { return grants{any: true, list: list} }
 
 // unlimited are the APIs that need no grant: what they tell is limited by what a guest may see, or harmless.
-var unlimited = map[int16]bool{keyApiVersions: true, keyListGroups: true, keyDescribeCluster: true, 17: true, 36: true, 66: true, 71: true}
+var unlimited = map[int16]bool{keyApiVersions: true, keyListGroups: true, keyDescribeCluster: true, keySaslHandshake: true, keySaslAuthenticate: true, 66: true, 71: true}
 
 func TestAuthorization(t *testing.T) {
 	bubble(t, func(t *testing.T) {
@@ -414,4 +414,8 @@ func TestClientsAreNotPeers(t *testing.T) {
 			}
 		}
 	})
+}
+
+func guestRequest() *transport.Request {
+	return &transport.Request{Conn: &transport.ConnInfo{Remote: "10.0.0.7:1", Identity: transport.Identity{Principal: "User:guest"}}}
 }

@@ -320,29 +320,29 @@ func rules() map[int16]authorization {
 		keyConsumerGroupHeartbeat:  mayConsumerGroupHeartbeat,
 		keyConsumerGroupDescribe:   mayConsumerGroupDescribe,
 
-		17: open, // SaslHandshake: where a login means something, the server answers
-		36: open, // SaslAuthenticate: likewise
-		21: mayDeleteRecords,
-		29: onCluster(acl.Describe, clusterRefused), // DescribeAcls
-		30: onCluster(acl.Alter, clusterRefused),    // CreateAcls
-		31: onCluster(acl.Alter, clusterRefused),    // DeleteAcls
-		33: mayAlterConfigs,
-		35: onCluster(acl.Describe, clusterRefused),        // DescribeLogDirs
-		43: onCluster(acl.Alter, clusterRefused),           // ElectLeaders
-		45: onCluster(acl.Alter, clusterRefused),           // AlterPartitionReassignments
-		46: onCluster(acl.Describe, clusterRefused),        // ListPartitionReassignments
-		48: onCluster(acl.DescribeConfigs, clusterRefused), // DescribeClientQuotas
-		49: onCluster(acl.AlterConfigs, clusterRefused),    // AlterClientQuotas
-		50: onCluster(acl.Describe, clusterRefused),        // DescribeUserScramCredentials
-		51: onCluster(acl.Alter, clusterRefused),           // AlterUserScramCredentials
-		55: onCluster(acl.Describe, clusterRefused),        // DescribeQuorum
-		57: onCluster(acl.Alter, clusterRefused),           // UpdateFeatures
-		61: mayDescribeProducers,
-		64: onCluster(acl.Alter, clusterRefused), // UnregisterBroker
-		65: mayDescribeTransactions,
-		66: mayListTransactions,
-		71: open,                                           // GetTelemetrySubscriptions
-		74: onCluster(acl.DescribeConfigs, clusterRefused), // ListConfigResources
-		75: mayDescribeTopicPartitions,
+		keySaslHandshake:    open, // where a login means something, the server answers
+		keySaslAuthenticate: open, // likewise
+		21:                  mayDeleteRecords,
+		29:                  onCluster(acl.Describe, clusterRefused), // DescribeAcls
+		30:                  onCluster(acl.Alter, clusterRefused),    // CreateAcls
+		31:                  onCluster(acl.Alter, clusterRefused),    // DeleteAcls
+		33:                  mayAlterConfigs,
+		35:                  onCluster(acl.Describe, clusterRefused),        // DescribeLogDirs
+		43:                  onCluster(acl.Alter, clusterRefused),           // ElectLeaders
+		45:                  onCluster(acl.Alter, clusterRefused),           // AlterPartitionReassignments
+		46:                  onCluster(acl.Describe, clusterRefused),        // ListPartitionReassignments
+		48:                  onCluster(acl.DescribeConfigs, clusterRefused), // DescribeClientQuotas
+		49:                  onCluster(acl.AlterConfigs, clusterRefused),    // AlterClientQuotas
+		50:                  onCluster(acl.Describe, clusterRefused),        // DescribeUserScramCredentials
+		51:                  onCluster(acl.Alter, clusterRefused),           // AlterUserScramCredentials
+		55:                  onCluster(acl.Describe, clusterRefused),        // DescribeQuorum
+		57:                  onCluster(acl.Alter, clusterRefused),           // UpdateFeatures
+		61:                  mayDescribeProducers,
+		64:                  onCluster(acl.Alter, clusterRefused), // UnregisterBroker
+		65:                  mayDescribeTransactions,
+		66:                  mayListTransactions,
+		71:                  open,                                           // GetTelemetrySubscriptions
+		74:                  onCluster(acl.DescribeConfigs, clusterRefused), // ListConfigResources
+		75:                  mayDescribeTopicPartitions,
 	}
 }

@@ -35,6 +35,9 @@ type Config struct {
 	Commit    *commit.Engine
 	Network   transport.Network // to reach the other nodes
 
+	Credentials transport.Credentials // by which this node logs in to the others; nil = it does not
+	ACLs        *acl.Config           // what decides beside the access control lists; nil = there are none, and everybody may do everything
+
 	Static     map[string]string // broker configs under Kafka's names, as the application set them
 	AutoCreate bool              // auto.create.topics.enable
 
@@ -148,6 +151,9 @@ func New(c Config) (*Broker, error) {
 	if b.logger == nil {
 		b.logger = slog.New(slog.DiscardHandler)
 	}
+	if err := b.takeRules(emptyImage); err != nil { // until there is metadata nobody but super users may do anything
+		return nil, err
+	}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	b.makeTable()
 	b.sessions.cache = newFetchSessions(defaultFetchSessions, newRand())
@@ -162,6 +168,7 @@ func New(c Config) (*Broker, error) {
 	}
 	b.peers, err = transport.NewClient(transport.ClientConfig{
 		Network: c.Network, Local: &transport.Local{NodeID: c.NodeID, Handler: b}, ClientID: fmt.Sprintf("broker-%d", c.NodeID), Logger: c.Logger,
+		Credentials: c.Credentials,
 		// A connection that is dead without a word must be replaced in time for a heartbeat on the next one.
 		RequestTimeout: c.SessionTimeout / 2, DialTimeout: c.SessionTimeout / 3,
 	})
@@ -193,7 +200,7 @@ func (b *Broker) makeTable() {
 		k := kmsg.NewApiVersionsResponseApiKey()
 		k.ApiKey, k.MinVersion, k.MaxVersion = a.key, a.min, a.max
 		b.peerKeys = append(b.peerKeys, k)
-		if !a.internal {
+		if !a.internal && !a.silent() {
 			b.apiKeys = append(b.apiKeys, k)
 		}
 	}
@@ -238,6 +245,9 @@ func (b *Broker) join(ctx context.Context, ctl *controller.Controller) error {
 		return err
 	}
 	b.setStraysAside(img)
+	if err := b.takeRules(img); err != nil {
+		return err
+	}
 	b.image.Store(img)
 	unsubscribe := ctl.Subscribe(func(d controller.Delta) {
 		b.image.Store(d.New)

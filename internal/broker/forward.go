@@ -63,6 +63,12 @@ func notController(resp kmsg.Response) bool {
 		return len(r.Resources) > 0 && not(r.Resources[0].ErrorCode)
 	case *kmsg.ElectLeadersResponse:
 		return not(r.ErrorCode)
+	case *kmsg.AlterUserSCRAMCredentialsResponse:
+		return len(r.Results) > 0 && not(r.Results[0].ErrorCode)
+	case *kmsg.CreateACLsResponse:
+		return len(r.Results) > 0 && not(r.Results[0].ErrorCode)
+	case *kmsg.DeleteACLsResponse:
+		return len(r.Results) > 0 && not(r.Results[0].ErrorCode)
 	case *kmsg.AlterPartitionResponse:
 		return not(r.ErrorCode)
 	case *kmsg.BrokerRegistrationResponse:

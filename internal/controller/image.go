@@ -12,6 +12,8 @@ type (
 	Topic = machine.Topic
 	// Partition is one partition.
 	Partition = machine.Partition
+	// ScramUser is one user's credential of one SCRAM mechanism.
+	ScramUser = machine.ScramUser
 	// Delta tells what changed between two images.
 	Delta = machine.Delta
 )

@@ -128,17 +128,26 @@ func FromSaltedPassword(t ScramType, iterations int, salt, salted []byte) (Crede
 
 // FromPassword makes the credential of a password. It computes for a time that grows with iterations. Errors: *CredentialError.
 func FromPassword(t ScramType, iterations int, salt []byte, password string) (Credential, error) {
+	salted, err := SaltPassword(t, iterations, salt, password)
+	if err != nil {
+		return Credential{}, err
+	}
+	return FromSaltedPassword(t, iterations, salt, salted)
+}
+
+// SaltPassword is the client's part of AlterUserScramCredentials (KIP-554): the password itself is not sent. It computes for a time that grows with iterations. Errors: *CredentialError.
+func SaltPassword(t ScramType, iterations int, salt []byte, password string) ([]byte, error) {
 	if password == "" {
-		return Credential{}, unacceptable("the password is empty")
+		return nil, unacceptable("the password is empty")
 	}
 	if _, err := MakeCredential(t, iterations, Keys{salt, make([]byte, t.size()), make([]byte, t.size())}); err != nil {
-		return Credential{}, err // before the work
+		return nil, err // before the work
 	}
 	salted, err := pbkdf2.Key(t.hash, password, salt, iterations, t.size())
 	if err != nil {
-		return Credential{}, unacceptable("it cannot be computed here") // a rule of FIPS 140, which the error would explain with the lengths of secrets
+		return nil, unacceptable("it cannot be computed here") // a rule of FIPS 140, which the error would explain with the lengths of secrets
 	}
-	return FromSaltedPassword(t, iterations, salt, salted)
+	return salted, nil
 }
 
 // Type returns the mechanism that the credential is for.

@@ -1,11 +1,14 @@
 package machine
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"testing"
 
+	"github.com/insynclog/insync/internal/acl"
+	"github.com/insynclog/insync/internal/sasl"
 	"github.com/insynclog/insync/log"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -32,7 +35,23 @@ func someRecords() []Record {
 		&RemoveTopic{ID: id},
 		&ProducerIDs{BrokerID: 1, BrokerEpoch: 2, Next: 3000},
 		&ClearELR{Topic: "orders"},
+		&ScramRecord{User: ScramUser{"alice", sasl.ScramSHA512}, Credential: someCredential(sasl.ScramSHA512, 7)},
+		&RemoveScram{User: ScramUser{"alice", sasl.ScramSHA256}},
+		&ACLRecord{Binding: someBinding("orders")},
+		&RemoveACL{Binding: someBinding("orders")},
 	}
+}
+
+func someCredential(t sasl.ScramType, seed byte) sasl.Credential {
+	c, err := sasl.FromSaltedPassword(t, 5000, []byte{seed, 0, 255}, bytes.Repeat([]byte{seed}, map[sasl.ScramType]int{sasl.ScramSHA256: 32, sasl.ScramSHA512: 64}[t]))
+	if err != nil {
+		panic(err)
+	}
+	return c
+}
+
+func someBinding(topic string) acl.Binding {
+	return acl.Binding{Pattern: acl.Pattern{Type: acl.Topic, Name: topic, Kind: acl.Prefixed}, Principal: "User:alice", Host: "10.0.0.1", Operation: acl.Read, Permission: acl.Deny}
 }
 
 func TestCodecRoundTrip(t *testing.T) {
@@ -40,9 +59,15 @@ func TestCodecRoundTrip(t *testing.T) {
 	b := EncodeRecords(nil, want)
 	got, err := DecodeRecords(b)
 	require.NoError(t, err)
-	assert.Equal(t, want, got)
+	assert.Equal(t, b, EncodeRecords(nil, got))
+	require.Len(t, got, len(want))
 	kinds := map[kind]bool{}
-	for _, r := range want {
+	for i, r := range want {
+		if s, ok := r.(*ScramRecord); ok { // its keys hide from comparison
+			assert.True(t, s.Credential.Equal(got[i].(*ScramRecord).Credential))
+		} else {
+			assert.Equal(t, r, got[i])
+		}
 		kinds[r.kind()] = true
 		require.IsType(t, r, newRecord(r.kind()))
 	}
@@ -112,7 +137,7 @@ func FuzzDecodeRecords(f *testing.F) {
 		}
 		again, err := DecodeRecords(EncodeRecords(nil, records))
 		require.NoError(t, err)
-		require.Equal(t, records, again)
+		require.Equal(t, EncodeRecords(nil, records), EncodeRecords(nil, again))
 		// Whatever decodes either fits an image or is refused; it never panics.
 		if img, _, err := Empty().Apply(0, 1, records); err == nil {
 			_ = img.Records()

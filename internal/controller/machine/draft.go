@@ -60,13 +60,14 @@ func (e *ApplyError) Unwrap() error { return e.Err }
 type draft struct {
 	base, img *Image
 
-	ownBrokers, ownTopics, ownConfigs bool
-	owned                             map[*Topic]bool // topics whose struct and partition slice are ours; partitions and configs are always replaced
+	ownBrokers, ownTopics, ownConfigs, ownScram, ownACLs bool
+	owned                                                map[*Topic]bool // topics whose struct and partition slice are ours; partitions and configs are always replaced
 
-	topics  map[string]struct{}
-	deleted []*Topic
-	brokers map[int32]struct{}
-	configs bool
+	topics   map[string]struct{}
+	deleted  []*Topic
+	brokers  map[int32]struct{}
+	configs  bool
+	security bool
 }
 
 func newDraft(base *Image) *draft {
@@ -77,7 +78,7 @@ func newDraft(base *Image) *draft {
 func (d *draft) delta() Delta {
 	return Delta{
 		Old: d.base, New: d.img, Topics: slices.Sorted(maps.Keys(d.topics)), Deleted: d.deleted,
-		Brokers: slices.Sorted(maps.Keys(d.brokers)), Configs: d.configs,
+		Brokers: slices.Sorted(maps.Keys(d.brokers)), Configs: d.configs, Security: d.security,
 	}
 }
 

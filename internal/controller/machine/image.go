@@ -4,7 +4,9 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/insynclog/insync/internal/acl"
 	"github.com/insynclog/insync/internal/configs"
+	"github.com/insynclog/insync/internal/sasl"
 	"github.com/insynclog/insync/log"
 )
 
@@ -19,6 +21,8 @@ type Image struct {
 	// BrokerConfigs holds dynamic broker configs by broker id; key -1 is the cluster-wide default.
 	BrokerConfigs  map[int32]map[string]string
 	NextProducerID int64
+	Scram          map[ScramUser]sasl.Credential // the users of SCRAM
+	ACLs           map[acl.Binding]struct{}
 }
 
 // ClusterDefault is the key of Image.BrokerConfigs under which the cluster-wide defaults are.
@@ -69,7 +73,7 @@ const NoLeader int32 = -1
 func Empty() *Image {
 	return &Image{
 		Offset: -1, Brokers: map[int32]*Broker{}, Topics: map[string]*Topic{}, TopicIDs: map[log.TopicID]*Topic{},
-		BrokerConfigs: map[int32]map[string]string{},
+		BrokerConfigs: map[int32]map[string]string{}, Scram: map[ScramUser]sasl.Credential{}, ACLs: map[acl.Binding]struct{}{},
 	}
 }
 
@@ -114,6 +118,7 @@ type Delta struct {
 	Deleted  []*Topic // topics (incarnations) that are gone
 	Brokers  []int32  // brokers that changed, sorted
 	Configs  bool     // broker configs changed
+	Security bool     // users of SCRAM or access control lists changed
 }
 
 // Diff finds the delta between two images whose records in between are not known (a snapshot from the leader took their place).
@@ -150,13 +155,14 @@ func Diff(from, to *Image) Delta {
 	}
 	slices.Sort(d.Brokers)
 	d.Configs = !maps.EqualFunc(from.BrokerConfigs, to.BrokerConfigs, maps.Equal)
+	d.Security = !maps.Equal(from.ACLs, to.ACLs) || !maps.EqualFunc(from.Scram, to.Scram, sasl.Credential.Equal)
 	return d
 }
 
 // Equal tells whether two images hold the same metadata.
 func (img *Image) Equal(other *Image) bool {
 	d := Diff(img, other)
-	return len(d.Topics)+len(d.Brokers) == 0 && !d.Configs && img.Offset == other.Offset && img.Epoch == other.Epoch &&
+	return len(d.Topics)+len(d.Brokers) == 0 && !d.Configs && !d.Security && img.Offset == other.Offset && img.Epoch == other.Epoch &&
 		img.ClusterID == other.ClusterID && img.NextProducerID == other.NextProducerID
 }
 
@@ -182,6 +188,12 @@ func (img *Image) Records() []Record {
 	}
 	if img.NextProducerID != 0 {
 		rs = append(rs, &ProducerIDs{BrokerID: -1, BrokerEpoch: -1, Next: img.NextProducerID})
+	}
+	for _, u := range img.ScramUsers() {
+		rs = append(rs, &ScramRecord{User: u, Credential: img.Scram[u]})
+	}
+	for _, b := range img.Bindings() {
+		rs = append(rs, &ACLRecord{Binding: b})
 	}
 	return rs
 }

@@ -130,6 +130,12 @@ func (b *Batch) Handle(req kmsg.Request) (kmsg.Response, error) {
 		return b.alterConfigs(req), nil
 	case *kmsg.ElectLeadersRequest:
 		return b.electLeaders(req), nil
+	case *kmsg.AlterUserSCRAMCredentialsRequest:
+		return b.alterScram(req), nil
+	case *kmsg.CreateACLsRequest:
+		return b.createACLs(req), nil
+	case *kmsg.DeleteACLsRequest:
+		return b.deleteACLs(req), nil
 	case *kmsg.AlterPartitionRequest:
 		return b.alterPartition(req), nil
 	case *kmsg.BrokerRegistrationRequest:

@@ -28,8 +28,12 @@ const (
 	kindConfig           kind = 4
 	kindPartitionChange  kind = 5
 	kindRemoveTopic      kind = 9
+	kindScram            kind = 11
 	kindProducerIDs      kind = 15
 	kindBrokerChange     kind = 17
+	kindACL              kind = 18
+	kindRemoveACL        kind = 19
+	kindRemoveScram      kind = 22
 	kindClearELR         kind = 28
 	kindClusterID        kind = 1000
 )
@@ -50,6 +54,14 @@ func newRecord(k kind) Record {
 		return &PartitionChange{}
 	case kindRemoveTopic:
 		return &RemoveTopic{}
+	case kindScram:
+		return &ScramRecord{}
+	case kindRemoveScram:
+		return &RemoveScram{}
+	case kindACL:
+		return &ACLRecord{}
+	case kindRemoveACL:
+		return &RemoveACL{}
 	case kindProducerIDs:
 		return &ProducerIDs{}
 	case kindBrokerChange:

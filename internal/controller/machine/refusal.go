@@ -39,6 +39,24 @@ func Refuse(req kmsg.Request, e *kerr.Error) kmsg.Response {
 		return resp
 	case *kmsg.ElectLeadersRequest:
 		return refuseElections(req, e)
+	case *kmsg.AlterUserSCRAMCredentialsRequest:
+		return refuseScram(req, e)
+	case *kmsg.CreateACLsRequest:
+		resp := req.ResponseKind().(*kmsg.CreateACLsResponse)
+		for range req.Creations {
+			out := kmsg.NewCreateACLsResponseResult()
+			out.ErrorCode, out.ErrorMessage = e.Code, &message
+			resp.Results = append(resp.Results, out)
+		}
+		return resp
+	case *kmsg.DeleteACLsRequest:
+		resp := req.ResponseKind().(*kmsg.DeleteACLsResponse)
+		for range req.Filters {
+			out := kmsg.NewDeleteACLsResponseResult()
+			out.ErrorCode, out.ErrorMessage = e.Code, &message
+			resp.Results = append(resp.Results, out)
+		}
+		return resp
 	case *kmsg.AlterPartitionRequest:
 		resp := req.ResponseKind().(*kmsg.AlterPartitionResponse)
 		resp.ErrorCode = e.Code

@@ -26,12 +26,14 @@ const (
 	keyApiVersions             int16 = 18
 	keyCreateTopics            int16 = 19
 	keyDeleteTopics            int16 = 20
+	keyDeleteRecords           int16 = 21
 	keyInitProducerID          int16 = 22
 	keyOffsetForLeaderEpoch    int16 = 23
 	keyDescribeACLs            int16 = 29
 	keyCreateACLs              int16 = 30
 	keyDeleteACLs              int16 = 31
 	keyDescribeConfigs         int16 = 32
+	keyDescribeLogDirs         int16 = 35
 	keySaslAuthenticate        int16 = 36
 	keyCreatePartitions        int16 = 37
 	keyDeleteGroups            int16 = 42
@@ -40,13 +42,20 @@ const (
 	keyOffsetDelete            int16 = 47
 	keyDescribeScram           int16 = 50
 	keyAlterScram              int16 = 51
+	keyDescribeQuorum          int16 = 55
 	keyAlterPartition          int16 = 56
 	keyDescribeCluster         int16 = 60
+	keyDescribeProducers       int16 = 61
 	keyBrokerRegistration      int16 = 62
 	keyBrokerHeartbeat         int16 = 63
+	keyDescribeTransactions    int16 = 65
+	keyListTransactions        int16 = 66
 	keyAllocateProducerIDs     int16 = 67
 	keyConsumerGroupHeartbeat  int16 = 68
 	keyConsumerGroupDescribe   int16 = 69
+	keyTelemetrySubscriptions  int16 = 71
+	keyListConfigResources     int16 = 74
+	keyDescribeTopicPartitions int16 = 75
 )
 
 // handler answers one request; see transport.Handler.
@@ -61,9 +70,12 @@ type api struct {
 	internal bool // between nodes: not shown to clients
 }
 
+// silent tells whether an API is served to clients, but not shown to them.
+func (a api) silent() bool { return a.key == keyTelemetrySubscriptions }
+
 // apis is the one table of what is served; ApiVersions and Versions are made from it. The ranges are Kafka 4.2's, see docs/kafka-compat.md.
 //
-// The APIs of transactions are not in it: a client that needs one then fails at once with "not supported".
+// The APIs that take part in transactions are not in it: a client that needs one then fails at once with "not supported".
 func apis() []api {
 	return []api{
 		{keyProduce, 0, 13, (*Broker).produce, false, false}, // 0 to 2 are advertised but refused: see api_00_produce.go
@@ -83,12 +95,14 @@ func apis() []api {
 		{keyApiVersions, 0, 4, (*Broker).apiVersions, true, false},
 		{keyCreateTopics, 2, 7, (*Broker).createTopics, false, false},
 		{keyDeleteTopics, 1, 6, (*Broker).deleteTopics, false, false},
+		{keyDeleteRecords, 0, 2, (*Broker).deleteRecords, false, false},
 		{keyInitProducerID, 0, 5, (*Broker).initProducerID, false, false},
 		{keyOffsetForLeaderEpoch, 2, 4, (*Broker).offsetForLeaderEpoch, false, false},
 		{keyDescribeACLs, 1, 3, (*Broker).describeACLs, false, false},
 		{keyCreateACLs, 1, 3, (*Broker).createACLs, false, false},
 		{keyDeleteACLs, 1, 3, (*Broker).deleteACLs, false, false},
 		{keyDescribeConfigs, 1, 4, (*Broker).describeConfigs, false, false},
+		{keyDescribeLogDirs, 1, 4, (*Broker).describeLogDirs, false, false},
 		{keySaslAuthenticate, 0, 2, (*Broker).saslAuthenticate, true, false},
 		{keyCreatePartitions, 0, 3, (*Broker).createPartitions, false, false},
 		{keyDeleteGroups, 0, 2, (*Broker).deleteGroups, false, false},
@@ -97,9 +111,16 @@ func apis() []api {
 		{keyOffsetDelete, 0, 0, (*Broker).offsetDelete, false, false},
 		{keyDescribeScram, 0, 0, (*Broker).describeScram, false, false},
 		{keyAlterScram, 0, 0, (*Broker).alterScram, false, false},
+		{keyDescribeQuorum, 0, 2, (*Broker).describeQuorum, false, false},
 		{keyDescribeCluster, 0, 2, (*Broker).describeCluster, false, false},
+		{keyDescribeProducers, 0, 0, (*Broker).describeProducers, false, false},
+		{keyDescribeTransactions, 0, 0, (*Broker).describeTransactions, false, false},
+		{keyListTransactions, 0, 2, (*Broker).listTransactions, false, false},
 		{keyConsumerGroupHeartbeat, 0, 1, (*Broker).consumerGroupHeartbeat, false, false},
 		{keyConsumerGroupDescribe, 0, 1, (*Broker).consumerGroupDescribe, false, false},
+		{keyTelemetrySubscriptions, 0, 0, (*Broker).getTelemetrySubscriptions, false, false}, // not advertised: see api.silent
+		{keyListConfigResources, 0, 1, (*Broker).listConfigResources, false, false},
+		{keyDescribeTopicPartitions, 0, 0, (*Broker).describeTopicPartitions, false, false},
 
 		// between nodes
 		{keyAlterPartition, 2, 3, (*Broker).controllerRequest, true, true},

@@ -6,11 +6,18 @@
 //
 //	-voters 1@127.0.0.1:9092,2@127.0.0.1:9093,3@127.0.0.1:9094
 //
+// With users, logins and access control lists, and TLS:
+//
+//	-users users.txt -peer-secret secret.txt -super admin -tls-cert node.pem -tls-key node.key -tls-roots roots.pem
+//
+// users.txt has a name and a password in each line; they may log in with PLAIN or SCRAM.
+//
 // It prints "node 1 ready on 127.0.0.1:9092" when it can take requests. SIGINT and SIGTERM end it after its leaderships were handed over; the library itself never touches signals.
 package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -31,7 +38,9 @@ func main() {
 	voters := flag.String("voters", "", "members of the metadata quorum as id@host:port,…; this node alone if empty")
 	autoCreate := flag.Bool("auto-create", false, "create topics that clients ask for")
 	rack := flag.String("rack", "", "where the node stands")
-	insecure := flag.Bool("insecure", false, "allow plain TCP beyond loopback")
+	insecure := flag.Bool("insecure", false, "allow an address beyond loopback without TLS or logins")
+	var secure security
+	secure.flags(flag.CommandLine)
 	verbose := flag.Bool("v", false, "log to standard error")
 	flag.Parse()
 
@@ -39,13 +48,16 @@ func main() {
 	if *verbose {
 		c.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
-	if err := run(c, *voters); err != nil {
+	if err := run(c, *voters, &secure); err != nil {
 		fmt.Fprintln(os.Stderr, "node:", err)
 		os.Exit(1)
 	}
 }
 
-func run(c cluster.Config, voters string) (err error) {
+func run(c cluster.Config, voters string, secure *security) (err error) {
+	if err := secure.apply(&c); err != nil {
+		return err
+	}
 	if c.Voters, err = parseVoters(voters); err != nil {
 		return err
 	}
@@ -54,6 +66,9 @@ func run(c cluster.Config, voters string) (err error) {
 	node, err := cluster.Start(ctx, c)
 	if err != nil {
 		return err
+	}
+	if err := secure.createUsers(ctx, node); err != nil {
+		return errors.Join(err, node.Close())
 	}
 	fmt.Printf("node %d ready on %s\n", node.ID(), node.Addrs()[0])
 	select {

@@ -52,7 +52,8 @@ type PartitionStatus struct {
 	PartitionEpoch int32
 	Replicas       []int32
 	ISR            []int32
-	ELR            []int32
+	ELR            []int32 // who left the ISR while it was too small, and may lead
+	LastKnownELR   []int32 // the last leader, while nobody in sync or eligible is left
 }
 
 // ReplicaStatus is one replica on this node.
@@ -99,7 +100,7 @@ func (n *Node) Status() Status {
 		for i, p := range t.Partitions {
 			ts.Partitions = append(ts.Partitions, PartitionStatus{
 				Partition: int32(i), Leader: p.Leader, LeaderEpoch: p.LeaderEpoch, PartitionEpoch: p.PartitionEpoch,
-				Replicas: slices.Clone(p.Replicas), ISR: slices.Clone(p.ISR), ELR: slices.Clone(p.ELR),
+				Replicas: slices.Clone(p.Replicas), ISR: slices.Clone(p.ISR), ELR: slices.Clone(p.ELR), LastKnownELR: slices.Clone(p.LastKnownELR),
 			})
 		}
 		s.Topics = append(s.Topics, ts)

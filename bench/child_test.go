@@ -30,7 +30,7 @@ type child struct {
 	stop func() error
 }
 
-// startChild starts a broker of a kind: "insync", or "null/<record bytes>".
+// startChild starts a broker of a kind, "insync" or "null/<record bytes>"; or "sink", which takes whatever comes; or "attack/<connections>/<address>", which is none: it answers with the number of connections that it made.
 func startChild(kind, dir string) (*child, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -74,11 +74,16 @@ func startChild(kind, dir string) (*child, error) {
 
 // runChild is the child's main: it says where it listens, then answers each line with the CPU time that it has used, in nanoseconds.
 func runChild(kind, dir string) error {
+	if what, ok := strings.CutPrefix(kind, "attack/"); ok {
+		return runAttack(what)
+	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
-	if size, ok := strings.CutPrefix(kind, "null/"); ok {
+	if kind == "sink" {
+		go sink(l)
+	} else if size, ok := strings.CutPrefix(kind, "null/"); ok {
 		n, err := strconv.Atoi(size)
 		if err != nil {
 			return err

@@ -1,13 +1,19 @@
 package bench
 
 import (
+	"bufio"
 	"context"
 	"encoding/binary"
+	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
+	"os"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -22,7 +28,7 @@ var (
 	hostileDuration = flag.Duration("hostile.duration", 3*time.Second, "how long TestHostile lasts; 60s is what the README tells of")
 )
 
-// TestHostile has one good client produce while others attack the same broker, in a process of its own: slow bytes, half frames, counts that lie, garbage. It tells latencies and memory; the only thing that fails it is an
+// TestHostile has one good client produce while others attack the same broker, in a process of its own, from a third one: slow bytes, half frames, counts that lie, garbage. It tells latencies and memory; the only thing that fails it is an
 // error of the good client.
 func TestHostile(t *testing.T) {
 	c, err := startChild("insync", t.TempDir())
@@ -45,17 +51,109 @@ func TestHostile(t *testing.T) {
 	before := residentMemory(c.cmd.Process.Pid)
 	t.Logf("quiet:        %v, memory %d MiB", quiet, before>>20)
 
-	ctx, cancel := context.WithCancel(t.Context())
-	a := &attack{addr: c.addr}
-	for i := range *hostileConns {
+	// Limit: the same attack on a process that only accepts and reads, which costs the machine what it costs.
+	other, err := startChild("sink", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := other.stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	under := func(target string) (latencies, int64) {
+		attackers, err := startChild(fmt.Sprintf("attack/%d/%s", *hostileConns, target), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(min(*hostileDuration/4, 5*time.Second)) // until they are all there
+		l := goodClient(t, client, batch, *hostileDuration)
+		made, err := attackers.ask()
+		if err := errors.Join(err, attackers.stop()); err != nil {
+			t.Fatal(err)
+		}
+		return l, int64(made)
+	}
+	limit, made := under(other.addr)
+	t.Logf("limit:        %v, others are attacked: %d hostile connections at once, %d in all", limit, *hostileConns, made)
+	attacked, made := under(c.addr)
+	after := residentMemory(c.cmd.Process.Pid)
+	t.Logf("under attack: %v, memory %d MiB (+%d), %d hostile connections at once, %d in all", attacked, after>>20, (after-before)>>20, *hostileConns, made)
+}
+
+// sink takes connections and what they send.
+func sink(l net.Listener) {
+	room := make(chan struct{}, 4096)
+	for {
+		nc, err := l.Accept()
+		if err != nil {
+			return
+		}
+		select {
+		case room <- struct{}{}:
+			go func() { // ends with its connection
+				_, _ = io.Copy(io.Discard, nc)
+				nc.Close()
+				<-room
+			}()
+		default:
+			nc.Close()
+		}
+	}
+}
+
+// runAttack is the attackers' process: as many connections as it is told, until its standard input ends. It is not to win a race for the processor, which is the same here.
+func runAttack(what string) error {
+	conns, addr, _ := strings.Cut(what, "/")
+	n, err := strconv.Atoi(conns)
+	if err != nil {
+		return err
+	}
+	beNice()
+	ctx, cancel := context.WithCancel(context.Background())
+	a := &attack{addr: addr}
+	for i := range n {
 		a.wg.Go(func() { a.run(ctx, i) })
 	}
-	time.Sleep(min(*hostileDuration/4, 5*time.Second)) // until they are all there
-	attacked := goodClient(t, client, batch, *hostileDuration)
-	after := residentMemory(c.cmd.Process.Pid)
+	fmt.Println(addr)
+	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+		fmt.Println(a.made.Load())
+	}
 	cancel()
 	a.wg.Wait()
-	t.Logf("under attack: %v, memory %d MiB (+%d), %d hostile connections at once, %d in all, %d refused", attacked, after>>20, (after-before)>>20, *hostileConns, a.made.Load(), a.refused.Load())
+	return nil
+}
+
+// TestIdleConnections tells what a connection costs a broker that asked for something once and then waits.
+func TestIdleConnections(t *testing.T) {
+	const conns = 4000
+	c, err := startChild("insync", t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := c.stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	before := residentMemory(c.cmd.Process.Pid)
+	ask := []byte{0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 1, 0xff, 0xff} // ApiVersions
+	for i := range conns {
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 1+byte(i/200), 1+byte(i%200))}}
+		nc, err := d.DialContext(t.Context(), "tcp", c.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		if _, err := nc.Write(ask); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadAtLeast(nc, make([]byte, 64), 12); err != nil {
+			t.Fatal(err)
+		}
+	}
+	after := residentMemory(c.cmd.Process.Pid)
+	t.Logf("%d connections: memory %d MiB, %d before: %d bytes each", conns, after>>20, before>>20, (after-before)/conns)
 }
 
 // latencies are percentiles of one client's requests.
@@ -103,9 +201,9 @@ func goodClient(t *testing.T, client *transport.Client, batch []byte, d time.Dur
 
 // attack is many connections that mean no good.
 type attack struct {
-	addr          string
-	wg            sync.WaitGroup
-	made, refused atomic.Int64
+	addr string
+	wg   sync.WaitGroup
+	made atomic.Int64
 }
 
 // run is one of them, again and again.
@@ -116,18 +214,15 @@ func (a *attack) run(ctx context.Context, i int) {
 	for ctx.Err() == nil {
 		nc, err := d.DialContext(ctx, "tcp", a.addr)
 		if err != nil {
-			a.refused.Add(1)
 			pause(ctx, time.Second)
 			continue
 		}
 		a.made.Add(1)
 		stop := context.AfterFunc(ctx, func() { nc.Close() })
-		if a.act(ctx, nc, rng, i%4) != nil {
-			a.refused.Add(1)
-		}
+		_ = a.act(ctx, nc, rng, i%4) // it ends the way it ends
 		stop()
 		nc.Close()
-		pause(ctx, time.Duration(rng.IntN(1000))*time.Millisecond)
+		pause(ctx, time.Duration(rng.IntN(5000))*time.Millisecond)
 	}
 }
 
@@ -159,7 +254,7 @@ func (a *attack) act(ctx context.Context, nc net.Conn, rng *rand.Rand, kind int)
 		return err
 	}
 	for {
-		if !pause(ctx, time.Second) {
+		if !pause(ctx, time.Duration(500+rng.IntN(1000))*time.Millisecond) { // not all at once: they are not one program
 			return nil
 		}
 		if _, err := nc.Write([]byte{0}); err != nil {

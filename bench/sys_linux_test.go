@@ -30,3 +30,6 @@ func residentMemory(pid int) int64 {
 	}
 	return resident * int64(os.Getpagesize())
 }
+
+// beNice leaves the processor to others.
+func beNice() { _ = syscall.Setpriority(syscall.PRIO_PROCESS, 0, 19) }

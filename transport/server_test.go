@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -630,7 +631,7 @@ func TestServerLogs(t *testing.T) {
 	var out bytes.Buffer
 	node := newFakeNode(1)
 	node.hook(2, func(context.Context, *Request, func(Reply)) { panic("bug in a handler") })
-	s, err := NewServer(ServerConfig{Handler: node, Logger: slog.New(slog.NewTextHandler(&out, nil))})
+	s, err := NewServer(ServerConfig{Handler: node, Logger: slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))})
 	require.NoError(t, err)
 	network := NewMem().Host("a")
 	l, err := network.Listen(t.Context(), "a:0")
@@ -638,10 +639,15 @@ func TestServerLogs(t *testing.T) {
 	var wg sync.WaitGroup
 	wg.Go(func() { require.NoError(t, s.Serve(l)) })
 	c := dialRaw(t, network, l.Addr().String())
+	for i := range int32(2) {
+		c.send(kmsg.NewPtrInitProducerIDRequest(), i)
+		c.response(i)
+	}
 	c.send(listOffsets(1), 1)
 	c.closed()
 	require.NoError(t, s.Close())
 	wg.Wait()
 	require.Contains(t, out.String(), "bug in a handler")
 	require.Contains(t, out.String(), "server_test.go")
+	require.Equal(t, 1, strings.Count(out.String(), "name=InitProducerID api=0"), "each API once")
 }

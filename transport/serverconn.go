@@ -35,8 +35,9 @@ type serverConn struct {
 
 	// The reader's.
 	login   loginState
-	account account // of the server's memory
-	known   bool    // it sent a request
+	account account   // of the server's memory
+	known   bool      // it sent a request
+	used    [2]uint64 // API keys below 128 that it used, if anybody wants to know
 
 	fresh *list.Element // guarded by s.mu
 
@@ -301,6 +302,7 @@ func (c *serverConn) accept(f *frame, lastClientID string) (*slot, error) {
 		}
 		return nil, err
 	}
+	c.noteUse(sl)
 	sl.frame, sl.size, sl.serving = f, f.charge, true
 	f.charge = 0
 	c.push(sl)
@@ -316,6 +318,17 @@ func (c *serverConn) noteRequest() {
 	c.s.mu.Lock()
 	c.s.knownLocked(c)
 	c.s.mu.Unlock()
+}
+
+// noteUse logs, once for each connection, which APIs a client uses, and in which versions: how one learns what depends on what.
+func (c *serverConn) noteUse(sl *slot) {
+	key := sl.req.Message.Key()
+	if key < 0 || key >= 128 || c.used[key/64]&(1<<(key%64)) != 0 || !c.s.cfg.Logger.Enabled(c.ctx, slog.LevelDebug) {
+		return
+	}
+	c.used[key/64] |= 1 << (key % 64)
+	c.s.cfg.Logger.Debug("api used", "remote", c.info.Remote, "client", sl.req.ClientID, "software", c.info.ClientSoftwareName, "version", c.info.ClientSoftwareVersion,
+		"key", key, "name", kmsg.NameForKey(key), "api", sl.version)
 }
 
 // unsupportedApiVersions is the one answer that is given to what was not understood: a body of version 0 that names the versions of ApiVersions itself.

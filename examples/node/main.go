@@ -42,11 +42,16 @@ func main() {
 	var secure security
 	secure.flags(flag.CommandLine)
 	verbose := flag.Bool("v", false, "log to standard error")
+	debug := flag.Bool("debug", false, "log more, for example which client uses which API")
 	flag.Parse()
 
 	c := cluster.Config{NodeID: int32(*id), Dir: *dir, Listen: *listen, AutoCreateTopics: *autoCreate, Rack: *rack, Insecure: *insecure}
-	if *verbose {
-		c.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
+	if *verbose || *debug {
+		var options slog.HandlerOptions
+		if *debug {
+			options.Level = slog.LevelDebug
+		}
+		c.Logger = slog.New(slog.NewTextHandler(os.Stderr, &options))
 	}
 	if err := run(c, *voters, &secure); err != nil {
 		fmt.Fprintln(os.Stderr, "node:", err)

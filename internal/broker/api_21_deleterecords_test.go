@@ -44,6 +44,20 @@ func (n *testNode) logStart(topic string, partition int32) int64 {
 	return r.Log().Offsets().LogStartOffset
 }
 
+// file is the content of a file on a node's disk.
+func (n *testNode) file(name string) string {
+	n.h.t.Helper()
+	f, err := n.disk.Open(name, vfs.ReadOnly)
+	require.NoError(n.h.t, err)
+	defer f.Close()
+	size, err := f.Size()
+	require.NoError(n.h.t, err)
+	b := make([]byte, size)
+	_, err = f.ReadAt(b, 0)
+	require.NoError(n.h.t, err)
+	return string(b)
+}
+
 // KIP-107: the answer says that the records are gone from all live replicas, and they are gone for readers of each.
 func TestDeleteRecords(t *testing.T) {
 	bubble(t, func(t *testing.T) {
@@ -61,6 +75,7 @@ func TestDeleteRecords(t *testing.T) {
 			assert.Less(t, time.Since(began), 100*time.Millisecond, "a log start is news for followers whose fetch waits")
 			for _, n := range h.nodes {
 				assert.Equal(t, offset, n.logStart("t", 0))
+				assert.Equal(t, fmt.Sprintf("0\n1\nt 0 %d\n", offset), n.file("data/log-start-offset-checkpoint"), "Kafka's file")
 			}
 		}
 		p := lead.deleteRecords(2, "t", 0, 3, time.Second)
@@ -186,6 +201,8 @@ func TestDeleteRecordsWaitsForLiveReplicas(t *testing.T) {
 		assert.Less(t, time.Since(began), 15*time.Second)
 		assert.Equal(t, int64(1), away.logStart("t", 0))
 
+		assert.Equal(t, kerr.NotLeaderForPartition.Code, away.deleteRecords(2, "t", 0, 1, time.Second).ErrorCode)
+
 		h.net.Heal()
 		h.isr("t", 0, 3)
 		h.await(func() bool { return away.logStart("t", 0) == 4 })
@@ -247,6 +264,26 @@ func TestDeleteRecordsEndsWithThePartition(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A leader that is cut off from its controller says that it leads no more, also before it has heard who does.
+func TestDeleteRecordsOfAFencedLeader(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := newHarness(t, 3, nil)
+		h.create(1, "t", 1, 3)
+		lead := h.leader("t", 0)
+		lead.mustProduce("t", 0, "a")
+		name := fmt.Sprintf("n%d", lead.id)
+		h.net.SetLink(name, "*", transport.Link{Cut: true})
+		h.net.SetLink("*", name, transport.Link{Cut: true})
+		h.await(func() bool { return lead.selfFenced(time.Now()) })
+		r, _ := lead.Replica("t", 0)
+		require.NoError(t, r.CheckLeader(-1), "it does not know better")
+		p := lead.deleteRecords(2, "t", 0, 1, time.Second)
+		assert.Equal(t, []int64{int64(kerr.NotLeaderForPartition.Code), -1}, []int64{int64(p.ErrorCode), p.LowWatermark})
+		assert.Zero(t, lead.logStart("t", 0))
+		h.net.Heal()
+	})
 }
 
 // A leader that cannot write its log start down does not say that records are deleted.

@@ -21,7 +21,7 @@ func (b *Broker) initProducerID(ctx context.Context, r *transport.Request, reply
 	resp.Version = req.Version
 	resp.ProducerID, resp.ProducerEpoch = -1, -1
 	switch {
-	case req.TransactionalID != nil && *req.TransactionalID == "":
+	case req.TransactionalID != nil && (*req.TransactionalID == "" || len(*req.TransactionalID) > maxTransactionalID):
 		resp.ErrorCode = kerr.InvalidRequest.Code
 	case req.TransactionalID != nil:
 		resp.ErrorCode = kerr.UnsupportedVersion.Code
@@ -37,3 +37,6 @@ func (b *Broker) initProducerID(ctx context.Context, r *transport.Request, reply
 	}
 	reply(transport.Reply{Message: resp})
 }
+
+// maxTransactionalID is the longest transactional id, in bytes.
+const maxTransactionalID = 255

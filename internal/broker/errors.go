@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/insynclog/insync/internal/configs"
+	"github.com/insynclog/insync/internal/controller"
 	"github.com/insynclog/insync/internal/groups"
 	"github.com/insynclog/insync/internal/groups/machine"
 	"github.com/insynclog/insync/log"
@@ -114,6 +115,7 @@ var errorCodes = []errorCode{
 	{kafka: kerr.RequestTimedOut, err: &transport.UnknownNodeError{}, match: is[*transport.UnknownNodeError]},
 	{kafka: kerr.UnsupportedVersion, err: &transport.UnsupportedVersionError{}, match: is[*transport.UnsupportedVersionError]},
 	{kafka: kerr.RequestTimedOut, err: transport.ErrClosed},
+	{kafka: kerr.RequestTimedOut, err: controller.ErrClosed},
 
 	// broker
 	{kafka: kerr.UnknownTopicID, err: errUnknownTopicID, back: true},

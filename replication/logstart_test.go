@@ -189,6 +189,29 @@ func TestLowWatermark(t *testing.T) {
 	})
 }
 
+// What is not synced before it is confirmed does not make a log start less durable.
+func TestLowWatermarkOfARelaxedTopic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newTestCluster(t, clusterConfig{nodes: 2, minISR: 1, flush: 1000})
+		for i := range 10 {
+			c.produce(0, fmt.Sprint(i))
+		}
+		c.settled()
+		lead := c.node(1).replica(0)
+		_, err := lead.DeleteRecords(7)
+		require.NoError(t, err)
+		require.NoError(t, lead.SyncLogStart())
+		await(t, "both begin at 7", func() bool {
+			low, err := lead.LowWatermark(func(int32) bool { return true })
+			require.NoError(t, err)
+			return low == 7
+		})
+		assert.Equal(t, int64(7), c.node(2).replica(0).Log().SyncedLogStart())
+		c.produce(0, "on it goes")
+		c.settled()
+	})
+}
+
 // Who waits for the low watermark hears that this replica does not lead any more.
 func TestLowWatermarkEndsWithLeadership(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -2,9 +2,9 @@
 //
 //	Client ──────────────────────────────────────────── Server
 //	  │  one connection per node and lane:                 │ per connection: a reader that runs
-//	  │  produce · fetch · private · other                 │ the Handler, a writer of replies
+//	  │  produce · fetch · private · control · other       │ the Handler, a writer of replies
 //	  │                                                    │
-//	  ├── lane: queue ▶ write ▶ inflight ◀ read ═══════════╡ frame ▶ decode ▶ Handler.Serve
+//	  ├── lane: queue ▶ write ▶ inflight ◀ read ═══════════╡ frame ▶ guard ▶ decode ▶ Handler
 //	  │                          net.Conn of a Network     │         replies in request order ▶ write
 //	  │                                                    │
 //	  └── direct: Handler.Serve of a node in this process, no socket, no encoding, no copy
@@ -24,7 +24,8 @@
 //   - When a connection breaks, all requests on it fail, in order, before any later one is sent: what was lost is never overtaken. [ConnError].Sent is false only if the node cannot have
 //     understood the request.
 //   - What waits for an answer ends at its context, at its timeout, or at Close. A write ends at a timeout as well.
-//   - A connection gets memory for a frame as its bytes arrive. Garbage closes the connection that it came on and touches nothing else; so does a panic in a handler or in a decoder.
+//   - A connection gets memory for a frame as its bytes arrive, out of a budget of the server; [Limits] bound it and everything else. Nothing is decoded before it was walked against its schema. Before its
+//     login a connection may say little, not for long. Garbage closes the connection that it came on and touches nothing else; so does a panic in a handler or in a decoder.
 //   - Records are not copied: a produce request refers to the batch, a fetch response refers to memory or to ranges of files, which go out with sendfile on plain TCP on Linux.
 //   - In the metadata cache a partition's leader epoch never falls, unless the topic was made anew.
 //
@@ -35,9 +36,10 @@
 //
 // # What it does not do
 //
-// It does not retry (but for AnyNode, before anything was sent), does not authenticate or authorise, does not throttle, and knows nothing of logs or of what requests mean.
+// It does not retry (but for AnyNode, before anything was sent). It carries logins out, but who may log in is behind [Login], and what one may do is the handler's business. It knows nothing of logs or of what
+// requests mean.
 //
 // # Sources
 //
-// Kafka's protocol guide; KIP-482 (flexible versions), KIP-511 (client name in ApiVersions), KIP-896 (oldest versions), KIP-951 (leader in error responses), KIP-899 and KIP-1102 (finding a cluster again).
+// Kafka's protocol guide; KIP-482 (flexible versions), KIP-43, KIP-152 and KIP-368 (SASL), KIP-511 (client name in ApiVersions), KIP-896 (oldest versions), KIP-951 (leader in error responses), KIP-899 and KIP-1102 (finding a cluster again).
 package transport

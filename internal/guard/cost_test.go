@@ -2,11 +2,14 @@ package guard
 
 import (
 	"encoding/binary"
+	"fmt"
+	"math"
 	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // requireBounded checks the two promises about a frame of unknown contents: the walk's time, and what decoding costs if it passed.
@@ -27,6 +30,7 @@ func requireBounded(t testing.TB, k kind, version int16, body []byte, budget int
 func requireWithin(t testing.TB, k kind, version int16, body []byte, cost int64) {
 	t.Helper()
 	var err error
+	cost *= raceFactor
 	got := allocatedBy(cost, func() { err = k.empty(version).ReadFrom(body) })
 	require.NoError(t, err)
 	require.LessOrEqual(t, got, cost, "%v version %d: %x", k, version, body)
@@ -57,11 +61,11 @@ func TestAllocated(t *testing.T) {
 		if n > 2048 && n%97 != 0 && (n&(n-1)) != 0 && ((n-1)&(n-2)) != 0 {
 			continue
 		}
-		got := allocatedBy(allocated(int64(n)), func() { plain = append([]byte(nil), make([]byte, n)...) })
-		require.LessOrEqual(t, got, allocated(int64(n)), "%d bytes", n)
+		got := allocatedBy(raceFactor*allocated(int64(n)), func() { plain = append([]byte(nil), make([]byte, n)...) })
+		require.LessOrEqual(t, got, raceFactor*allocated(int64(n)), "%d bytes", n)
 		if n%8 == 0 {
-			got := allocatedBy(allocated(int64(n)), func() { pointers = append([]*byte(nil), make([]*byte, n/8)...) })
-			require.LessOrEqual(t, got, allocated(int64(n)), "%d bytes of pointers", n)
+			got := allocatedBy(raceFactor*allocated(int64(n)), func() { pointers = append([]*byte(nil), make([]*byte, n/8)...) })
+			require.LessOrEqual(t, got, raceFactor*allocated(int64(n)), "%d bytes of pointers", n)
 		}
 	}
 	runtime.KeepAlive(plain)
@@ -120,4 +124,52 @@ func TestFloods(t *testing.T) {
 			t.Logf("%s: %.1f bytes a byte", name, float64(w.cost)/float64(len(c.body)))
 		}
 	}
+}
+
+// TestBudgetIsEnough for large honest frames of every message, by 16 bytes a byte alone but for the message's own struct.
+func TestBudgetIsEnough(t *testing.T) {
+	for _, c := range []struct {
+		even
+		most float64 // bytes a byte of frames that are not tiny
+	}{
+		{even{1000, 1, 10}, 8.5},
+		{even{1000, 3, 10}, 8.5},
+		{even{1000, 1, 4}, 14.5},
+		{even{100, 100, 4}, 14},
+		{even{1, 1, 10}, 11},
+		{even{0, 0, 0}, 16},
+	} {
+		most, message := 0.0, ""
+		each(t, func(k kind, version int16) {
+			if c.outer*c.inner > 1000 && int(version) != int(find(k.table(), k.key).count)-1 {
+				return
+			}
+			body := c.encoded(k, version)
+			w, ok := k.walk(version, body, plenty)
+			require.True(t, ok)
+			require.LessOrEqual(t, w.cost, int64(64+16*len(body)), "%v version %d", k, version)
+			if ratio := float64(w.cost) / float64(len(body)); len(body) >= 32 && ratio > most {
+				most, message = ratio, fmt.Sprint(k, " version ", version)
+			}
+		})
+		require.LessOrEqual(t, most, c.most, message)
+		t.Logf("%+v: at most %.1f bytes a byte, %s", c.even, most, message)
+	}
+	require.Equal(t, 16<<10, Budget(-1))
+	require.Equal(t, 17*16<<10, Budget(16<<10))
+	require.Positive(t, int32(Budget(math.MaxInt)))
+}
+
+// TestTagsOfALaterTime: one unknown tagged field in each element passes in messages whose elements are not tiny.
+func TestTagsOfALaterTime(t *testing.T) {
+	fetch := kmsg.NewPtrFetchRequest()
+	topic := kmsg.NewFetchRequestTopic()
+	for range 5000 {
+		p := kmsg.NewFetchRequestTopicPartition()
+		p.UnknownTags.Set(90, make([]byte, 8))
+		topic.Partitions = append(topic.Partitions, p)
+	}
+	fetch.Topics, fetch.Version = append(fetch.Topics, topic), 18
+	body := fetch.AppendTo(nil)
+	require.NoError(t, Request(1, 18, body, Budget(len(body))))
 }

@@ -3,6 +3,7 @@ package guard
 import (
 	"math/rand/v2"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -177,4 +178,39 @@ func (f filler) encoded(k kind, version int16) []byte {
 	m := k.empty(version)
 	f.fill(m)
 	return m.AppendTo(nil)
+}
+
+// even fills structs with the same of everything, as large honest frames are.
+type even struct {
+	outer, inner int // elements of arrays, and of arrays in them; deeper ones have one
+	letters      int // of each string
+}
+
+func (e even) encoded(k kind, version int16) []byte {
+	m := k.empty(version)
+	e.value(reflect.ValueOf(m).Elem(), e.outer, e.inner)
+	return m.AppendTo(nil)
+}
+
+func (e even) value(v reflect.Value, elements, inner int) {
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString(strings.Repeat("x", e.letters))
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		e.value(v.Elem(), elements, inner)
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), elements, elements))
+		for i := range elements {
+			e.value(v.Index(i), inner, min(inner, 1))
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if field := v.Type().Field(i); field.IsExported() && field.Name != "Version" {
+				e.value(v.Field(i), elements, inner)
+			}
+		}
+	case reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64: // not the default, so that tagged ones are written
+		v.SetInt(7)
+	}
 }

@@ -1,6 +1,9 @@
 package guard
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"math"
+)
 
 // Request checks the body of a request: what follows the header and its tagged fields. budget is how many bytes decoding it may allocate, see
 // [Budget]. A nil error says that kmsg's decoder will read the body to its last byte, in time in proportion to it.
@@ -36,13 +39,14 @@ func ConsumerMemberAssignment(b []byte, budget int) error {
 	return within(&inside[inConsumerMemberAssignment], b, budget)
 }
 
-// Budget is how many bytes decoding a frame of so many bytes may allocate: 16 for each, and a floor.
+// Budget is how many bytes decoding a frame of so many bytes may allocate: 16 for each, and 16 KiB for what is small. See the package's comment for
+// what honest frames take.
 func Budget(frameLen int) int {
 	const (
-		floor   = 64 << 10
+		floor   = 16 << 10
 		perByte = 16
 	)
-	return floor + perByte*frameLen
+	return floor + perByte*min(max(frameLen, 0), math.MaxInt32/(2*perByte)) // no overflow where int has 32 bits
 }
 
 // find returns nil for a key that is not in a table.

@@ -59,7 +59,15 @@ func (w *walk) run(pc uint16) bool {
 				return w.fail(s, at, ErrTruncated)
 			}
 			w.pos = at + int(s.n)
-		case opString, opNullString, opStringPtr, opBytes, opCompactString, opCompactNullString, opCompactStringPtr, opCompactBytes:
+		case opCompactString:
+			if at < w.end { // one byte of length, as nearly always
+				if n := int(w.src[at]) - 1; uint(n) < 0x7f && n < w.end-at && w.charge(textCost(n)) {
+					w.pos = at + 1 + n
+					continue
+				}
+			}
+			fallthrough
+		case opString, opNullString, opStringPtr, opBytes, opCompactNullString, opCompactStringPtr, opCompactBytes:
 			if err := w.text(s.op); err != nil {
 				return w.fail(s, at, err)
 			}
@@ -165,6 +173,14 @@ func (w *walk) length(o op) (n int, err error) {
 
 // uvarint reads at most 32 bits in at most five bytes. It may be padded with zeros within these, as Kafka allows.
 func (w *walk) uvarint() (uint32, error) {
+	if at := w.pos; at < w.end && w.src[at] < 0x80 {
+		w.pos++
+		return uint32(w.src[at]), nil
+	}
+	return w.longUvarint()
+}
+
+func (w *walk) longUvarint() (uint32, error) {
 	var v uint32
 	for i := range 5 {
 		if w.pos == w.end {

@@ -152,11 +152,14 @@ func TestMetadata(t *testing.T) {
 		t.Log("by id")
 		byID := kmsg.NewPtrMetadataRequest()
 		byID.Version = 12
-		byID.Topics = []kmsg.MetadataRequestTopic{{TopicID: id}, {TopicID: log.TopicID{1}}}
-		got := call[*kmsg.MetadataResponse](n, byID).Topics
-		assert.Equal(t, "t", *got[0].Topic)
-		assert.Equal(t, kerr.UnknownTopicID.Code, got[1].ErrorCode)
-		assert.Equal(t, [16]byte{1}, got[1].TopicID)
+		for _, name := range []*string{nil, new(string)} { // Kafka's Java client sends an empty name
+			byID.Topics = []kmsg.MetadataRequestTopic{{Topic: name, TopicID: id}, {Topic: name, TopicID: log.TopicID{1}}}
+			got := call[*kmsg.MetadataResponse](n, byID).Topics
+			assert.Equal(t, "t", *got[0].Topic)
+			assert.Equal(t, kerr.UnknownTopicID.Code, got[1].ErrorCode)
+			assert.Equal(t, [16]byte{1}, got[1].TopicID)
+			assert.Nil(t, got[1].Topic)
+		}
 
 		t.Log("a dead broker is gone, its replicas are offline")
 		dead := h.leader("t", 0)

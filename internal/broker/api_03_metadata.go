@@ -72,9 +72,14 @@ func (b *Broker) controllerID(img *controller.Image) int32 {
 	return b.c.NodeID
 }
 
+// byID says that a topic is asked for by its id. Kafka's own client then sends an empty name, others send null.
+func byID(want *kmsg.MetadataRequestTopic) bool {
+	return want.Topic == nil || *want.Topic == "" && want.TopicID != [16]byte{}
+}
+
 // oneTopic answers for one topic of a request.
 func (b *Broker) oneTopic(img *controller.Image, want *kmsg.MetadataRequestTopic, version int16, create bool) kmsg.MetadataResponseTopic {
-	if want.Topic == nil {
+	if byID(want) {
 		if t := img.TopicIDs[want.TopicID]; t != nil && version >= 12 {
 			return topicMetadata(img, t)
 		}

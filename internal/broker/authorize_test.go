@@ -338,11 +338,14 @@ func TestGuestsSeeTheirOwn(t *testing.T) {
 		require.Len(t, resp.Topics, 1)
 		assert.Equal(t, kerr.TopicAuthorizationFailed.Code, resp.Topics[0].ErrorCode)
 		byID := metadataRequest(12)
-		byID.Topics = []kmsg.MetadataRequestTopic{{TopicID: secret}}
-		resp = n.as("User:guest", byID).(*kmsg.MetadataResponse)
-		require.Len(t, resp.Topics, 1)
-		assert.Equal(t, kerr.TopicAuthorizationFailed.Code, resp.Topics[0].ErrorCode)
-		assert.Nil(t, resp.Topics[0].Topic, "the name of an id is not told")
+		for _, name := range []*string{nil, new(string)} {
+			byID.Topics = []kmsg.MetadataRequestTopic{{Topic: name, TopicID: secret}}
+			resp = n.as("User:guest", copyOf(byID)).(*kmsg.MetadataResponse)
+			require.Len(t, resp.Topics, 1)
+			assert.Equal(t, kerr.TopicAuthorizationFailed.Code, resp.Topics[0].ErrorCode)
+			assert.Nil(t, resp.Topics[0].Topic, "the name of an id is not told")
+			assert.Equal(t, [16]byte(secret), resp.Topics[0].TopicID)
+		}
 
 		ops := metadataRequest(9, "t")
 		ops.IncludeTopicAuthorizedOperations = true

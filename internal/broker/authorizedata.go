@@ -134,9 +134,11 @@ func mayMetadata(b *Broker, g *guest, m kmsg.Request) verdict {
 		}
 		for i := range no {
 			t := kmsg.NewMetadataResponseTopic()
-			t.ErrorCode, t.Topic = topicDenied, no[i].Topic
-			if t.Topic == nil {
+			t.ErrorCode = topicDenied
+			if byID(&no[i]) {
 				t.TopicID = no[i].TopicID
+			} else {
+				t.Topic = no[i].Topic
 			}
 			resp.Topics = append(resp.Topics, t)
 		}

@@ -1,0 +1,148 @@
+#!/usr/bin/env bash
+# Runs clients that others wrote, and Kafka's own tools and broker, against three processes of examples/node: real sockets, real files. Once plain, once with
+# TLS and SCRAM. One line a check; the last line counts. Exits non-zero if a check failed, 0 if what could be checked passed; what could not be
+# installed is said loudly.
+#
+#	interop/foreign/run.sh [-k] [CLIENT…]
+#
+# Clients: java tools confluent-go kafkajs confluent-js kcat storage; all if none is named. -k keeps the work directory (logs, data, output).
+# Downloads and builds are kept in ${XDG_CACHE_HOME:-~/.cache}/insync-interop. Needs Go; what a client needs beyond that is told when it is missing.
+set -uo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+repo=$(cd "$here/../.." && pwd)
+export CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/insync-interop
+mkdir -p "$CACHE"
+WORK=$(mktemp -d "${TMPDIR:-/tmp}/insync-foreign.XXXXXX")
+export WORK HERE=$here
+keep=
+if [ "${1-}" = -k ]; then keep=1; shift; fi
+clients=("$@")
+[ ${#clients[@]} -gt 0 ] || clients=(java tools confluent-go kafkajs confluent-js kcat storage)
+
+passed=0 failed=0 skipped=0
+results=$WORK/results.tsv
+# line CLIENT VERSION MODE CHECK RESULT REASON
+line() {
+	case $5 in pass) passed=$((passed + 1)) ;; skipped) skipped=$((skipped + 1)) ;; *) failed=$((failed + 1)) ;; esac
+	printf '%s\t%s\t%s\t%s\t%s\t%s\n' "$@" >>"$results"
+	local shown=$5
+	[ "$5" = pass ] || shown=${5^^}
+	printf '%-13s %-9s %-6s %-17s %-7s %s\n' "$1" "$2" "$3" "$4" "$shown" "$6"
+}
+
+end() {
+	for d in "$WORK"/cluster-*; do
+		[ -d "$d" ] || continue
+		for n in 1 2 3; do CLUSTER=$d NODE=$WORK/node "$here/ctl.sh" stop $n 2>/dev/null; done
+	done
+	if [ -n "$keep" ]; then echo "kept: $WORK"; else rm -rf "$WORK"; fi
+}
+trap end EXIT
+trap 'exit 130' INT TERM
+
+(cd "$repo" && go build -o "$WORK/node" ./examples/node) || { echo "examples/node does not build" >&2; exit 1; }
+export NODE=$WORK/node
+
+# free_ports N prints N ports on which nothing listens.
+free_ports() {
+	local p n=0
+	while [ $n -lt "$1" ]; do
+		p=$((20000 + RANDOM % 12000))
+		(: </dev/tcp/127.0.0.1/$p) 2>/dev/null && continue
+		echo $p
+		n=$((n + 1))
+	done
+}
+
+certificates() {
+	cd "$WORK" || exit 1
+	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=test-ca -addext keyUsage=critical,keyCertSign -keyout ca.key -out ca.pem
+	openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=node -keyout node.key -out node.csr
+	printf 'subjectAltName=IP:127.0.0.1,DNS:localhost\nextendedKeyUsage=serverAuth,clientAuth\nbasicConstraints=CA:FALSE\n' >ext
+	openssl x509 -req -in node.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile ext -out node.pem
+}
+
+# start_cluster MODE starts three nodes and exports what clients need to know.
+start_cluster() {
+	export MODE=$1 CLUSTER=$WORK/cluster-$1 CTL=$here/ctl.sh
+	mkdir "$CLUSTER"
+	local p i voters=
+	mapfile -t p < <(free_ports 3)
+	for i in 0 1 2; do voters+=${voters:+,}$((i + 1))@127.0.0.1:${p[i]}; done
+	BOOTSTRAP=127.0.0.1:${p[0]},127.0.0.1:${p[1]},127.0.0.1:${p[2]}
+	export BOOTSTRAP CA=$WORK/ca.pem SASL_USER=admin SASL_PASSWORD=admin-secret
+	for i in 0 1 2; do
+		printf '%s\n' -id $((i + 1)) -dir "$CLUSTER/data$((i + 1))" -listen "127.0.0.1:${p[i]}" -voters "$voters" -v >"$CLUSTER/$((i + 1)).args"
+		if [ "$MODE" = secure ]; then
+			printf '%s\n' -users "$WORK/users" -peer-secret "$WORK/secret" -super admin -tls-cert "$WORK/node.pem" -tls-key "$WORK/node.key" -tls-roots "$WORK/ca.pem" >>"$CLUSTER/$((i + 1)).args"
+		fi
+	done
+	for i in 1 2 3; do "$CTL" start $i & done
+	wait
+	for i in 1 2 3; do grep -q ready "$CLUSTER/$i.out" || { echo "node $i did not start: $(tail -n 5 "$CLUSTER/$i.log")" >&2; exit 1; }; done
+}
+
+# The checks that each client must report, so that a client which ends early does not look as if it had passed.
+codecs="codec-none codec-gzip codec-snappy codec-lz4 codec-zstd"
+records="headers tombstones timestamps idempotent"
+groups="group-classic group-kip848 committed"
+admin="admin-topics admin-partitions admin-configs admin-groups admin-cluster"
+logins="login-right login-wrong"
+declare -A checks=(
+	[java]="$codecs $records $groups $admin admin-records admin-access $logins leader-crash transactions"
+	[tools]="$codecs headers tombstones timestamps verifiable group-classic group-kip848 committed $admin admin-records admin-access $logins leader-crash"
+	[confluent-go]="$codecs $records $groups $admin admin-records admin-access $logins leader-crash transactions"
+	[kafkajs]="$codecs $records $groups $admin admin-records admin-access $logins leader-crash transactions"
+	[confluent-js]="$codecs $records $groups $admin admin-records admin-access $logins leader-crash transactions"
+	[kcat]="$codecs $records $groups admin-cluster $logins leader-crash"
+	[storage]="dump-log dump-index dump-timeindex dump-snapshot dump-offsets dump-leader-epoch insync-to-kafka kafka-to-insync"
+)
+
+# check CLIENT runs its checks; its command prints lines "VERSION v" and "CHECK name result reason", separated by tabs.
+check() {
+	local client=$1 version=- out=$WORK/$1-$MODE.out err=$WORK/$1-$MODE.err kind a b c left=" ${checks[$1]} "
+	shift
+	while IFS=$'\t' read -r kind a b c; do
+		case $kind in
+		VERSION) version=$a ;;
+		CHECK)
+			line "$client" "$version" "$MODE" "$a" "$b" "$c"
+			left=${left/ $a / }
+			;;
+		esac
+	done < <(timeout -k 5 "${LIMIT:-240}" "$@" 2>"$err" | tee "$out")
+	for a in $left; do line "$client" "$version" "$MODE" "$a" fail "not reported: $(tail -n 1 "$err" | tr '\t\n' '  ')"; done
+}
+
+# skip CLIENT REASON
+skip() {
+	printf '\n*** SKIPPED: %s: %s\n\n' "$1" "$2"
+	local a
+	for a in ${checks[$1]}; do line "$1" - "$MODE" "$a" skipped "$2"; done
+}
+
+for c in "${clients[@]}"; do
+	[ -n "${checks[$c]-}" ] || { echo "run.sh: no client $c" >&2; exit 2; }
+done
+declare -A missing
+source "$here/install.sh"
+for c in "${clients[@]}"; do
+	why=$("install_$c" 2>&1 >"$WORK/install-$c.log") || missing[$c]="${why##*$'\n'}"
+done
+
+certificates >"$WORK/openssl.log" 2>&1 || { echo "openssl: $(tail -n 1 "$WORK/openssl.log")" >&2; exit 1; }
+printf 'admin admin-secret\nalice wonderland\n' >"$WORK/users"
+printf 'nodes know each other by this' >"$WORK/secret"
+chmod 600 "$WORK/users" "$WORK/secret" "$WORK/node.key"
+for mode in plain secure; do
+	start_cluster $mode
+	for c in "${clients[@]}"; do
+		[ $c = storage ] && [ $mode = secure ] && continue # files are the same
+		if [ -n "${missing[$c]-}" ]; then skip "$c" "${missing[$c]}"; continue; fi
+		"run_$c"
+	done
+	for n in 1 2 3; do "$CTL" stop $n; done
+done
+[ -z "${RESULTS-}" ] || cp "$results" "$RESULTS"
+printf '\n%d passed, %d failed, %d skipped\n' $passed $failed $skipped
+[ $failed = 0 ]

@@ -229,7 +229,7 @@ func (a *applier) settle(s *localState) {
 		return
 	}
 	s.part.replica.Log().SetConfig(a.b.logConfig(s.conf))
-	s.part.replica.SetSettings(a.b.replicaSettings(s.conf, len(s.state.Replicas)))
+	s.part.replica.SetSettings(a.b.replicaSettings(s.conf, s.state.Factor()))
 }
 
 // openOne opens a log and makes its replica. A log that cannot be opened makes an offline partition, not a dead node.
@@ -245,7 +245,7 @@ func (a *applier) openOne(s *localState) {
 	if err == nil {
 		p.replica, err = replication.New(replication.Config{
 			NodeID: b.c.NodeID, Topic: p.topic, Partition: p.index, TopicID: p.id, Log: l, Commit: b.c.Commit,
-			Settings: b.replicaSettings(s.conf, len(s.state.Replicas)),
+			Settings: b.replicaSettings(s.conf, s.state.Factor()),
 			Eligible: b.eligible, BrokerEpoch: b.brokerEpochOf, ProposeISR: b.isr.propose,
 			Events: b.replicaEvents(), Logger: b.c.Logger,
 		})

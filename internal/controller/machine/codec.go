@@ -40,12 +40,28 @@ func EncodeRecords(dst []byte, records []Record) []byte {
 	var body []byte
 	for _, r := range records {
 		body = r.encode(body[:0])
-		body = append(body, 0) // no tagged fields yet
+		if t, ok := r.(tagged); ok {
+			body = t.encodeTags(body)
+		} else {
+			body = append(body, 0)
+		}
 		dst = binary.AppendUvarint(dst, uint64(r.kind()))
 		dst = binary.AppendUvarint(dst, uint64(len(body)))
 		dst = append(dst, body...)
 	}
 	return dst
+}
+
+// tagged is a record with tagged fields.
+type tagged interface {
+	encodeTags(dst []byte) []byte // with their count
+	decodeTag(tag uint64, d *reader)
+}
+
+// putTag appends a tagged field; body is what it holds.
+func putTag(dst []byte, tag uint64, body []byte) []byte {
+	dst = binary.AppendUvarint(dst, tag)
+	return append(binary.AppendUvarint(dst, uint64(len(body))), body...)
 }
 
 // DecodeRecords decodes one entry. Nothing of the result aliases b. Errors: *CodecError, ErrUnknownRecord.
@@ -68,7 +84,7 @@ func DecodeRecords(b []byte) ([]Record, error) {
 		}
 		rec := newRecord(kind(k))
 		rec.decode(body)
-		body.tags()
+		body.tags(rec)
 		if body.err == nil && body.at != len(body.b) {
 			body.fail("bytes left over in a record")
 		}
@@ -222,11 +238,18 @@ func (r *reader) ids() []int32 {
 	return ids
 }
 
-// tags skips the tagged fields, none of which this version knows.
-func (r *reader) tags() {
+// tags reads the tagged fields, and skips those that this version does not know.
+func (r *reader) tags(rec Record) {
+	t, _ := rec.(tagged)
 	for range r.count(2) {
-		r.uvarint()
-		r.bytes()
+		tag := r.uvarint()
+		body := r.sub()
+		if t == nil || r.err != nil {
+			continue
+		}
+		if t.decodeTag(tag, body); body.err != nil {
+			r.err = body.err
+		}
 	}
 }
 
@@ -291,6 +314,38 @@ func (r *PartitionRecord) decode(d *reader) {
 	}
 }
 
+// Tags of a PartitionRecord. Format: never renumber.
+const (
+	tagAdding   = 0
+	tagRemoving = 1
+)
+
+func (r *PartitionRecord) encodeTags(dst []byte) []byte {
+	lists := [2][]int32{tagAdding: r.Adding, tagRemoving: r.Removing}
+	count := 0
+	for _, l := range lists {
+		if len(l) > 0 {
+			count++
+		}
+	}
+	dst = binary.AppendUvarint(dst, uint64(count))
+	for tag, l := range lists {
+		if len(l) > 0 {
+			dst = putTag(dst, uint64(tag), putIDs(nil, l))
+		}
+	}
+	return dst
+}
+
+func (r *PartitionRecord) decodeTag(tag uint64, d *reader) {
+	switch tag {
+	case tagAdding:
+		r.Adding = d.ids()
+	case tagRemoving:
+		r.Removing = d.ids()
+	}
+}
+
 func (r *PartitionChange) encode(dst []byte) []byte {
 	dst = putInt(append(dst, r.TopicID[:]...), int64(r.Number))
 	dst = append(dst, byte(r.Has))
@@ -311,9 +366,6 @@ func (r *PartitionChange) encode(dst []byte) []byte {
 func (r *PartitionChange) decode(d *reader) {
 	r.TopicID, r.Number = d.id(), d.int32()
 	r.Has = Fields(d.byte())
-	if r.Has >= HasRecovering<<1 {
-		d.fail("unknown field of a partition change")
-	}
 	for _, f := range r.lists() {
 		if r.Has&f.has != 0 {
 			*f.list = d.ids()
@@ -332,8 +384,10 @@ type listField struct {
 	list *[]int32
 }
 
-func (r *PartitionChange) lists() [4]listField {
-	return [4]listField{{HasReplicas, &r.Replicas}, {HasISR, &r.ISR}, {HasELR, &r.ELR}, {HasLastKnownELR, &r.LastKnownELR}}
+func (r *PartitionChange) lists() [6]listField {
+	return [6]listField{
+		{HasReplicas, &r.Replicas}, {HasISR, &r.ISR}, {HasELR, &r.ELR}, {HasLastKnownELR, &r.LastKnownELR}, {HasAdding, &r.Adding}, {HasRemoving, &r.Removing},
+	}
 }
 
 func (r *ConfigRecord) encode(dst []byte) []byte {

@@ -244,6 +244,12 @@ func (r *PartitionChange) applyTo(old *Partition) *Partition {
 	if r.Has&HasLastKnownELR != 0 {
 		p.LastKnownELR = r.LastKnownELR
 	}
+	if r.Has&HasAdding != 0 {
+		p.Adding = r.Adding
+	}
+	if r.Has&HasRemoving != 0 {
+		p.Removing = r.Removing
+	}
 	if r.Has&HasRecovering != 0 {
 		p.Recovering = r.Recovering
 	}
@@ -260,8 +266,12 @@ func (p *Partition) check() error {
 	switch {
 	case len(p.Replicas) == 0:
 		return fmt.Errorf("no replicas")
-	case hasDuplicates(p.Replicas) || hasDuplicates(p.ISR) || hasDuplicates(p.ELR):
-		return fmt.Errorf("a broker is named twice: replicas=%v isr=%v elr=%v", p.Replicas, p.ISR, p.ELR)
+	case hasDuplicates(p.Replicas) || hasDuplicates(p.ISR) || hasDuplicates(p.ELR) || hasDuplicates(p.Adding) || hasDuplicates(p.Removing):
+		return fmt.Errorf("a broker is named twice: replicas=%v isr=%v elr=%v adding=%v removing=%v", p.Replicas, p.ISR, p.ELR, p.Adding, p.Removing)
+	case !subset(p.Adding, p.Replicas) || !subset(p.Removing, p.Replicas):
+		return fmt.Errorf("adding %v or removing %v not among the replicas %v", p.Adding, p.Removing, p.Replicas)
+	case len(p.Adding) == len(p.Replicas) || len(p.Removing) == len(p.Replicas):
+		return fmt.Errorf("all replicas %v are being added, or removed", p.Replicas)
 	case !subset(p.ISR, p.Replicas) || !subset(p.ELR, p.Replicas):
 		return fmt.Errorf("isr %v or elr %v not among the replicas %v", p.ISR, p.ELR, p.Replicas)
 	case p.Leader != NoLeader && !slices.Contains(p.ISR, p.Leader):

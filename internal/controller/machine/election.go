@@ -29,14 +29,21 @@ type change struct {
 	recovering bool    // wanted
 	lossy      []int32 // replicas that restarted and may lack confirmed records: not eligible
 	elr        []int32 // follows
+
+	// wanted, and as they are once the reassignment is complete
+	replicas, adding, removing []int32
+	minOf                      func(p *Partition) int // min.insync.replicas
 }
 
 func (b *Batch) change(t *Topic, n int32, alive func(int32) bool) *change {
 	p := t.Partitions[n]
 	c := &change{
-		topic: t, number: n, p: p, minISR: b.d.img.MinISR(t, p, b.m.c.Static), alive: alive,
+		topic: t, number: n, p: p, alive: alive,
 		isr: p.ISR, elr: p.ELR, recovering: p.Recovering, election: clean,
+		replicas: p.Replicas, adding: p.Adding, removing: p.Removing,
 	}
+	img := b.d.img
+	c.minOf = func(p *Partition) int { return img.MinISR(t, p, b.m.c.Static) }
 	if b.d.img.uncleanElection(t, b.m.c.Static) {
 		c.election = unclean
 	}
@@ -58,8 +65,11 @@ func (b *Batch) decide(c *change) bool {
 
 func (c *change) record() *PartitionChange {
 	r := &PartitionChange{TopicID: c.topic.ID, Number: c.number}
+	c.complete()
+	c.minISR = c.minOf(&Partition{Replicas: c.replicas, Adding: c.adding})
 	c.followELR()
 	c.elect(r)
+	c.reassign(r)
 	if !slices.Equal(c.isr, c.p.ISR) {
 		r.Has, r.ISR = r.Has|HasISR, slices.Clone(c.isr)
 	}
@@ -85,7 +95,7 @@ func (c *change) followELR() {
 	}
 	var elr []int32
 	for _, id := range slices.Concat(c.p.ELR, c.p.ISR) {
-		if !slices.Contains(c.isr, id) && !slices.Contains(c.lossy, id) && !slices.Contains(elr, id) {
+		if !slices.Contains(c.isr, id) && !slices.Contains(c.lossy, id) && !slices.Contains(elr, id) && slices.Contains(c.replicas, id) {
 			elr = append(elr, id)
 		}
 	}
@@ -118,23 +128,23 @@ func (c *change) elect(r *PartitionChange) {
 }
 
 func (c *change) leader() (id int32, isUnclean bool) {
-	if c.election == preferred && c.valid(c.p.Replicas[0]) {
-		return c.p.Replicas[0], false
+	if c.election == preferred && c.valid(c.replicas[0]) {
+		return c.replicas[0], false
 	}
 	if c.valid(c.p.Leader) {
 		return c.p.Leader, false
 	}
-	for _, id := range c.p.Replicas {
+	for _, id := range c.replicas {
 		if c.valid(id) {
 			return id, false
 		}
 	}
 	// With nobody left who surely holds every committed record, the last leader is the best guess.
-	if last := c.p.LastKnownELR; len(c.isr)+len(c.elr) == 0 && len(last) == 1 && c.alive(last[0]) {
+	if last := c.p.LastKnownELR; len(c.isr)+len(c.elr) == 0 && len(last) == 1 && slices.Contains(c.replicas, last[0]) && c.alive(last[0]) {
 		return last[0], true
 	}
 	if c.election == unclean {
-		for _, id := range c.p.Replicas {
+		for _, id := range c.replicas {
 			if c.alive(id) {
 				return id, true
 			}
@@ -157,6 +167,9 @@ func (c *change) rememberLeader(r *PartitionChange) {
 	case len(c.isr) == 0 && c.p.Leader != NoLeader:
 		last = []int32{c.p.Leader}
 	case len(c.isr) > 0:
+		last = nil
+	}
+	if !subset(last, c.replicas) {
 		last = nil
 	}
 	if !slices.Equal(last, c.p.LastKnownELR) {

@@ -60,6 +60,8 @@ type Partition struct {
 	ISR            []int32
 	ELR            []int32
 	LastKnownELR   []int32 // the last leader, while ISR and ELR have nobody to elect (KIP-966)
+	Adding         []int32 // of Replicas: came with the reassignment under way (KIP-455)
+	Removing       []int32 // of Replicas: go when it is complete. One that is in both came with an earlier target and is not in the present one
 	Leader         int32   // -1 without
 	LeaderEpoch    int32
 	PartitionEpoch int32
@@ -86,7 +88,7 @@ func (img *Image) TopicNames() []string { return slices.Sorted(maps.Keys(img.Top
 // MinISR is the effective min.insync.replicas of a partition. static are the broker configs that all nodes were started with.
 func (img *Image) MinISR(t *Topic, p *Partition, static map[string]string) int {
 	set := configs.MinInSyncReplicas(t.Configs, nil, img.BrokerConfigs[ClusterDefault], static)
-	return configs.Topic{MinInSyncReplicas: set}.MinISR(len(p.Replicas))
+	return configs.Topic{MinInSyncReplicas: set}.MinISR(p.Factor())
 }
 
 // uncleanElection is the topic's effective unclean.leader.election.enable.
@@ -102,9 +104,18 @@ func (t *Topic) partition(n int32) *Partition {
 	return t.Partitions[n]
 }
 
+// Reassigning tells whether a reassignment is under way.
+func (p *Partition) Reassigning() bool { return len(p.Adding)+len(p.Removing) > 0 }
+
+// Factor is the replication factor that min.insync.replicas goes by: replicas that are being added do not count before all of them are in sync.
+//
+// Differs from Kafka, which counts all replicas: here the minimum, where nobody set it, is a majority of them, and a reassignment would refuse appends by its mere beginning.
+func (p *Partition) Factor() int { return len(p.Replicas) - len(p.Adding) }
+
 func (p *Partition) equal(q *Partition) bool {
 	return p == q || p.Leader == q.Leader && p.LeaderEpoch == q.LeaderEpoch && p.PartitionEpoch == q.PartitionEpoch && p.Recovering == q.Recovering &&
-		slices.Equal(p.Replicas, q.Replicas) && slices.Equal(p.ISR, q.ISR) && slices.Equal(p.ELR, q.ELR) && slices.Equal(p.LastKnownELR, q.LastKnownELR)
+		slices.Equal(p.Replicas, q.Replicas) && slices.Equal(p.ISR, q.ISR) && slices.Equal(p.ELR, q.ELR) && slices.Equal(p.LastKnownELR, q.LastKnownELR) &&
+		slices.Equal(p.Adding, q.Adding) && slices.Equal(p.Removing, q.Removing)
 }
 
 func (t *Topic) equal(u *Topic) bool {

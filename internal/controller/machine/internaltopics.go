@@ -45,14 +45,12 @@ const maxRaised = 50
 // raiseInternal gives partitions of internal topics another replica while there are fewer than there should be with the brokers that are active now: a cluster that began with one node becomes as durable
 // as one that began with three. It is asked for with every heartbeat: that is when brokers come, and when they tell how far they are.
 //
-// One replica at a time, and only where the ISR holds all that are there. min.insync.replicas, as long as nobody set it, follows the number of replicas (1, 1, 2, 2, 3, …): so it never
-// comes to be above the ISR, and no append is refused, because a newcomer has not caught up yet. The leader has to have applied the ISR, too, or it would learn the new minimum while it
-// still counts with an older ISR. Where min.insync.replicas was set to more than there are replicas, appends are refused until the newcomer is in sync: whoever set it wants no fewer copies.
+// It is a reassignment that only adds, one replica at a time, and only where the ISR holds all that are there. min.insync.replicas, as long as nobody set it, follows the number of replicas
+// (1, 1, 2, 2, 3, …), but counts a newcomer only when it is in sync: so it never comes to be above the ISR, and no append is refused because a newcomer has not caught up yet.
 //
-// Nothing of this is remembered: another controller finds in the image where each partition stands. A newcomer that dies before it has caught up stays in the list of replicas,
-// and the partition does not go on growing until it is back; it stays as available as it was, since a replica outside of the ISR counts for nothing but the minimum.
+// A newcomer that dies before it has caught up stays in the list of replicas, and the partition does not go on growing until it is back; it stays as available as it was.
 //
-// Nothing is ever taken away: that is what reassignment is for.
+// Nothing is ever taken away: that is for whoever asks for a reassignment.
 func (b *Batch) raiseInternal() {
 	active := 0
 	for _, br := range b.d.img.Brokers {
@@ -72,7 +70,7 @@ func (b *Batch) raiseInternal() {
 			if raised == maxRaised {
 				return
 			}
-			if len(p.Replicas) >= want || len(p.ISR) < len(p.Replicas) || !b.leaderKnowsISR(p) {
+			if len(p.Replicas) >= want || p.Reassigning() || len(p.ISR) < len(p.Replicas) {
 				continue
 			}
 			if counts == nil {
@@ -84,22 +82,7 @@ func (b *Batch) raiseInternal() {
 			}
 			counts[id]++
 			raised++
-			b.add(&PartitionChange{TopicID: t.ID, Number: int32(n), Has: HasReplicas, Replicas: append(slices.Clone(p.Replicas), id)})
-		}
-	}
-}
-
-// leaderKnowsISR tells whether the leader has applied the last change of an in-sync set of an internal topic; of any partition of them, which costs a heartbeat or two and spares a table.
-func (b *Batch) leaderKnowsISR(p *Partition) bool {
-	s := b.m.sessions[p.Leader]
-	return s != nil && s.metadataOffset >= b.m.internalISR
-}
-
-// noteISR notes the last entry that changes an in-sync set of an internal topic.
-func (b *Batch) noteISR(r Record) {
-	if c, ok := r.(*PartitionChange); ok && c.Has&HasISR != 0 {
-		if _, ok := replicationKey(b.d.img.TopicIDs[c.TopicID].Name); ok {
-			b.m.internalISR = b.offset
+			b.reassign(b.d.img.Topics[name], int32(n), append(slices.Clone(p.Replicas), id))
 		}
 	}
 }

@@ -28,12 +28,11 @@ type Machine struct {
 	c           Config
 	sessions    map[int32]*session
 	nextBalance time.Time
-	internalISR int64 // offset of the last entry that changed an in-sync set of an internal topic, or when this controller began: see raiseInternal
 }
 
 // New returns the machine of a controller that has just become active: every broker that is not fenced gets a fresh session.
 func New(c Config, img *Image, now time.Time) *Machine {
-	m := &Machine{c: c, sessions: map[int32]*session{}, nextBalance: now.Add(c.PreferredInterval), internalISR: img.Offset}
+	m := &Machine{c: c, sessions: map[int32]*session{}, nextBalance: now.Add(c.PreferredInterval)}
 	for id, b := range img.Brokers {
 		if !b.Fenced {
 			m.sessions[id] = &session{epoch: b.Epoch, contact: now, metadataOffset: -1, shutdownOffset: -1}
@@ -73,7 +72,6 @@ func (b *Batch) add(r Record) {
 		return
 	}
 	b.records = append(b.records, r)
-	b.noteISR(r)
 }
 
 // trial is a batch on top of b whose records go nowhere: for requests that only ask if they would do.
@@ -130,6 +128,10 @@ func (b *Batch) Handle(req kmsg.Request) (kmsg.Response, error) {
 		return b.alterConfigs(req), nil
 	case *kmsg.ElectLeadersRequest:
 		return b.electLeaders(req), nil
+	case *kmsg.AlterPartitionAssignmentsRequest:
+		return b.alterReassignments(req), nil
+	case *kmsg.ListPartitionReassignmentsRequest:
+		return b.listReassignments(req), nil
 	case *kmsg.AlterUserSCRAMCredentialsRequest:
 		return b.alterScram(req), nil
 	case *kmsg.CreateACLsRequest:
@@ -159,6 +161,10 @@ func Timeout(req kmsg.Request) time.Duration {
 	case *kmsg.CreatePartitionsRequest:
 		ms = req.TimeoutMillis
 	case *kmsg.ElectLeadersRequest:
+		ms = req.TimeoutMillis
+	case *kmsg.AlterPartitionAssignmentsRequest:
+		ms = req.TimeoutMillis
+	case *kmsg.ListPartitionReassignmentsRequest:
 		ms = req.TimeoutMillis
 	default:
 		return 0

@@ -103,6 +103,12 @@ func (c *cluster) follow(t *Topic, n int, p *Partition) {
 		}
 	}
 	l.leaderEpoch = p.LeaderEpoch
+	for id := range l.end { // who is no replica any more deletes its log
+		if !slices.Contains(p.Replicas, id) {
+			delete(l.end, id)
+			delete(l.fetched, id)
+		}
+	}
 	c.advance(t, p, l)
 }
 
@@ -191,12 +197,15 @@ func (c *cluster) restartLossy(id int32) {
 				if slices.Contains(p.Replicas, c.lossy) && !slices.Contains(p.ISR, c.lossy) {
 					return
 				}
+				if len(p.ISR) < c.img.MinISR(t, p, nil) { // it may have been taken out of the replicas, and nobody else have its part yet
+					return
+				}
 			}
 		}
 	}
 	for _, t := range c.img.Topics {
 		for _, p := range t.Partitions {
-			if slices.Contains(p.Replicas, id) && len(p.Replicas) < 3 {
+			if slices.Contains(p.Replicas, id) && p.Factor() < 3 {
 				return
 			}
 		}
@@ -312,4 +321,76 @@ func TestInternalTopicsGrowWithoutLoss(t *testing.T) {
 	}
 	require.Greater(t, grown, 200, "of 240 partitions")
 	require.Greater(t, losses, 40, "the model loses replicas")
+}
+
+// reassign gives a random partition a random target of the same size, or goes back.
+func (c *cluster) reassign() {
+	names := c.img.TopicNames()
+	t := c.img.Topics[names[c.rng.IntN(len(names))]]
+	n := c.rng.IntN(len(t.Partitions))
+	req := kmsg.NewPtrAlterPartitionAssignmentsRequest()
+	rt := kmsg.NewAlterPartitionAssignmentsRequestTopic()
+	rt.Topic = t.Name
+	rp := kmsg.NewAlterPartitionAssignmentsRequestTopicPartition()
+	rp.Partition = int32(n)
+	if c.rng.IntN(4) > 0 {
+		for _, id := range c.rng.Perm(int(c.brokers))[:3] {
+			rp.Replicas = append(rp.Replicas, int32(id)+1)
+		}
+	}
+	rt.Partitions = append(rt.Partitions, rp)
+	req.Topics = append(req.Topics, rt)
+	c.note("reassign %s-%d %v", t.Name, n, rp.Replicas)
+	c.handle(req)
+}
+
+// Reassignments lose nothing either, whatever happens meanwhile, and come to an end when it stops.
+func TestReassignmentsLoseNothing(t *testing.T) {
+	completed, losses := 0, 0
+	var committed int64
+	for seed := range uint64(60) {
+		c := newCluster(t, rand.New(rand.NewPCG(seed, 3)), 3, 3)
+		reassigning := func() (n int) {
+			for _, topic := range c.img.Topics {
+				for _, p := range topic.Partitions {
+					if p.Reassigning() {
+						n++
+					}
+				}
+			}
+			return n
+		}
+		before := 0
+		for range 500 {
+			if c.rng.IntN(12) == 0 {
+				c.reassign()
+			}
+			if c.rng.IntN(50) == 0 {
+				c.m = New(c.m.c, c.img, c.now) // another controller takes over
+			}
+			c.step()
+			now := reassigning()
+			completed += max(0, before-now)
+			before = now
+		}
+		for id := range c.brokers {
+			if b := c.img.Brokers[id+1]; b.InControlledShutdown {
+				c.register(id+1, b.Epoch)
+			}
+			c.beat(id+1, false)
+		}
+		for range 2000 {
+			c.data()
+		}
+		require.Zero(t, reassigning(), "seed %d: %s", seed, c.tail())
+		losses += c.losses
+		for _, parts := range c.logs {
+			for _, l := range parts {
+				committed += l.committed
+			}
+		}
+	}
+	require.Greater(t, completed, 300, "the model completes reassignments")
+	require.Greater(t, losses, 40, "the model loses replicas")
+	require.Greater(t, committed, int64(4_000), "the model commits records")
 }

@@ -59,9 +59,19 @@ func (b *Batch) alterOne(req *kmsg.AlterPartitionRequest, rt *kmsg.AlterPartitio
 	}
 	c := b.change(t, rp.Partition, b.active)
 	c.isr, c.recovering = isr, rp.LeaderRecoveryState == recovering
+	minISR := c.minOf(p)
 	b.decide(c)
 
 	p = b.d.img.TopicIDs[t.ID].Partitions[rp.Partition]
+	if p.Leader != req.BrokerID || c.minOf(p) != minISR {
+		// The in-sync set completed a reassignment. The leader is another one, or it learns with the metadata, and not from this answer, which minimum goes with the set from now on: one that already had
+		// the set and still the old minimum could commit what the controller counts as not committed.
+		out.ErrorCode = kerr.NewLeaderElected.Code
+		if req.Version < 2 {
+			out.ErrorCode = kerr.FencedLeaderEpoch.Code
+		}
+		return out
+	}
 	out.LeaderID, out.LeaderEpoch, out.PartitionEpoch = p.Leader, p.LeaderEpoch, p.PartitionEpoch
 	out.ISR = slices.Clone(p.ISR)
 	if p.Recovering {

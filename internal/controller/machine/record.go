@@ -136,6 +136,8 @@ type PartitionChange struct {
 	ISR          []int32
 	ELR          []int32
 	LastKnownELR []int32
+	Adding       []int32
+	Removing     []int32
 	Leader       int32
 	Recovering   bool
 }
@@ -151,6 +153,8 @@ const (
 	HasELR
 	HasLastKnownELR
 	HasRecovering
+	HasAdding
+	HasRemoving
 )
 
 // ConfigRecord is Kafka's ConfigRecord: a dynamic config set, or removed with a nil Value.
@@ -248,6 +252,12 @@ func (p *Partition) String() string {
 	if len(p.LastKnownELR) > 0 {
 		s += fmt.Sprintf(" last-known=%v", ids(p.LastKnownELR))
 	}
+	if len(p.Adding) > 0 {
+		s += fmt.Sprintf(" adding=%v", ids(p.Adding))
+	}
+	if len(p.Removing) > 0 {
+		s += fmt.Sprintf(" removing=%v", ids(p.Removing))
+	}
 	s += fmt.Sprintf(" leader=%d leader-epoch=%d partition-epoch=%d", p.Leader, p.LeaderEpoch, p.PartitionEpoch)
 	return s + flags(p.Recovering, "recovering")
 }
@@ -262,7 +272,14 @@ func (r *PartitionChange) String() string {
 		has  Fields
 		name string
 		list []int32
-	}{{HasReplicas, "replicas", r.Replicas}, {HasISR, "isr", r.ISR}, {HasELR, "elr", r.ELR}, {HasLastKnownELR, "last-known", r.LastKnownELR}} {
+	}{
+		{HasReplicas, "replicas", r.Replicas},
+		{HasISR, "isr", r.ISR},
+		{HasELR, "elr", r.ELR},
+		{HasLastKnownELR, "last-known", r.LastKnownELR},
+		{HasAdding, "adding", r.Adding},
+		{HasRemoving, "removing", r.Removing},
+	} {
 		if r.Has&f.has != 0 {
 			s += fmt.Sprintf(" %s=%v", f.name, ids(f.list))
 		}

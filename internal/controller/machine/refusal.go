@@ -39,6 +39,14 @@ func Refuse(req kmsg.Request, e *kerr.Error) kmsg.Response {
 		return resp
 	case *kmsg.ElectLeadersRequest:
 		return refuseElections(req, e)
+	case *kmsg.AlterPartitionAssignmentsRequest:
+		resp := req.ResponseKind().(*kmsg.AlterPartitionAssignmentsResponse)
+		resp.ErrorCode, resp.ErrorMessage = e.Code, &message
+		return resp
+	case *kmsg.ListPartitionReassignmentsRequest:
+		resp := req.ResponseKind().(*kmsg.ListPartitionReassignmentsResponse)
+		resp.ErrorCode, resp.ErrorMessage = e.Code, &message
+		return resp
 	case *kmsg.AlterUserSCRAMCredentialsRequest:
 		return refuseScram(req, e)
 	case *kmsg.CreateACLsRequest:

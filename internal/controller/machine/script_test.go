@@ -28,6 +28,8 @@ import (
 //	grow NAME count=N [assign=1,2;2,3] [validate]
 //	configs topic=NAME|broker=ID|cluster [validate]      with lines: set K=V, delete K, append K=V, subtract K=V, null K
 //	isr FROM NAME-N isr=1,2 [leader-epoch=N] [partition-epoch=N] [broker-epoch=N] [member=ID:EPOCH] [recovering]
+//	reassign NAME-N=1,2|cancel … [factor]               with factor it may not change
+//	reassignments [NAME-N …]
 //	elect preferred|unclean [NAME-N …]                  without names all partitions
 //	producer-ids ID
 //	show                       the image
@@ -124,6 +126,10 @@ func (s *script) request(d *datadriven.TestData, words []string, args map[string
 		req = s.configs(d, words, args)
 	case "isr":
 		req = s.isr(words, args)
+	case "reassign":
+		req = s.reassign(d)
+	case "reassignments":
+		req = s.reassignments(words)
 	case "elect":
 		req = s.elect(words)
 	case "producer-ids":
@@ -188,7 +194,10 @@ func checkInvariants(t testing.TB, old, img *Image, static map[string]string) {
 			if before := old.TopicIDs[topic.ID]; before != nil && n < len(before.Partitions) {
 				q := before.Partitions[n]
 				require.GreaterOrEqual(t, p.LeaderEpoch, q.LeaderEpoch, name)
-				require.Equal(t, p.LeaderEpoch == q.LeaderEpoch, p.Leader == q.Leader || p.LeaderEpoch == q.LeaderEpoch, name)
+				if rose := p.LeaderEpoch > q.LeaderEpoch; !rose {
+					require.Equal(t, q.Leader, p.Leader, name)
+					require.True(t, subset(q.Replicas, p.Replicas), "%s: a replica went, and the leader epoch stays", name)
+				}
 				require.Equal(t, !p.equal(q), p.PartitionEpoch > q.PartitionEpoch, name)
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/cockroachdb/datadriven"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -34,6 +35,39 @@ func (s *script) elect(words []string) kmsg.Request {
 	return req
 }
 
+func (s *script) reassign(d *datadriven.TestData) kmsg.Request {
+	req := kmsg.NewPtrAlterPartitionAssignmentsRequest()
+	req.Version = 1
+	for _, a := range d.CmdArgs {
+		if a.Key == "factor" {
+			req.AllowReplicationFactorChange = false
+			continue
+		}
+		topic, n := s.named(a.Key)
+		rt := kmsg.NewAlterPartitionAssignmentsRequestTopic()
+		rt.Topic = topic
+		rp := kmsg.NewAlterPartitionAssignmentsRequestTopicPartition()
+		rp.Partition = n
+		if v := strings.Join(a.Vals, ","); v != "cancel" {
+			rp.Replicas = append([]int32{}, s.ids(v)...)
+		}
+		rt.Partitions = append(rt.Partitions, rp)
+		req.Topics = append(req.Topics, rt)
+	}
+	return req
+}
+
+func (s *script) reassignments(words []string) kmsg.Request {
+	req := kmsg.NewPtrListPartitionReassignmentsRequest()
+	for _, w := range words {
+		topic, n := s.named(w)
+		rt := kmsg.NewListPartitionReassignmentsRequestTopic()
+		rt.Topic, rt.Partitions = topic, []int32{n}
+		req.Topics = append(req.Topics, rt)
+	}
+	return req
+}
+
 func (s *script) answerAdmin(resp kmsg.Response) {
 	line := func(format string, args ...any) { fmt.Fprintf(&s.out, format+"\n", args...) }
 	switch r := resp.(type) {
@@ -44,6 +78,18 @@ func (s *script) answerAdmin(resp kmsg.Response) {
 		for _, t := range r.Topics {
 			for _, p := range t.Partitions {
 				line("%s-%d: %s", t.Topic, p.Partition, code(p.ErrorCode, p.ErrorMessage))
+			}
+		}
+	case *kmsg.AlterPartitionAssignmentsResponse:
+		for _, t := range r.Topics {
+			for _, p := range t.Partitions {
+				line("%s-%d: %s", t.Topic, p.Partition, code(p.ErrorCode, p.ErrorMessage))
+			}
+		}
+	case *kmsg.ListPartitionReassignmentsResponse:
+		for _, t := range r.Topics {
+			for _, p := range t.Partitions {
+				line("%s-%d replicas=%v adding=%v removing=%v", t.Topic, p.Partition, ids(p.Replicas), ids(p.AddingReplicas), ids(p.RemovingReplicas))
 			}
 		}
 	default:

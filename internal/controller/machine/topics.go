@@ -242,18 +242,26 @@ func (b *Batch) assigned(rt *kmsg.CreateTopicsRequestTopic) ([]*Partition, probl
 	return partitions, problem{}
 }
 
-// assignedOne checks one manual assignment. replication is that of the other partitions, 0 if there is none yet.
-func (b *Batch) assignedOne(n int, replicas []int32, replication int) (*Partition, problem) {
+// checkAssignment checks a list of replicas.
+func (b *Batch) checkAssignment(replicas []int32) problem {
 	if len(replicas) == 0 {
-		return nil, refuse(kerr.InvalidReplicaAssignment, "The manual partition assignment includes an empty replica list.")
+		return refuse(kerr.InvalidReplicaAssignment, "The manual partition assignment includes an empty replica list.")
 	}
 	for i, id := range replicas {
 		if b.d.img.Brokers[id] == nil {
-			return nil, refuse(kerr.InvalidReplicaAssignment, "The manual partition assignment includes broker %d, but no such broker is registered.", id)
+			return refuse(kerr.InvalidReplicaAssignment, "The manual partition assignment includes broker %d, but no such broker is registered.", id)
 		}
 		if slices.Contains(replicas[:i], id) {
-			return nil, refuse(kerr.InvalidReplicaAssignment, "The manual partition assignment includes the broker %d more than once.", id)
+			return refuse(kerr.InvalidReplicaAssignment, "The manual partition assignment includes the broker %d more than once.", id)
 		}
+	}
+	return problem{}
+}
+
+// assignedOne checks one manual assignment. replication is that of the other partitions, 0 if there is none yet.
+func (b *Batch) assignedOne(n int, replicas []int32, replication int) (*Partition, problem) {
+	if p := b.checkAssignment(replicas); p.code != 0 {
+		return nil, p
 	}
 	if replication != 0 && len(replicas) != replication {
 		return nil, refuse(kerr.InvalidReplicaAssignment,

@@ -39,6 +39,8 @@ const (
 	keyDeleteGroups            int16 = 42
 	keyElectLeaders            int16 = 43
 	keyIncrementalAlterConfigs int16 = 44
+	keyAlterReassignments      int16 = 45
+	keyListReassignments       int16 = 46
 	keyOffsetDelete            int16 = 47
 	keyDescribeScram           int16 = 50
 	keyAlterScram              int16 = 51
@@ -108,6 +110,8 @@ func apis() []api {
 		{keyDeleteGroups, 0, 2, (*Broker).deleteGroups, false, false},
 		{keyElectLeaders, 0, 2, (*Broker).electLeaders, false, false},
 		{keyIncrementalAlterConfigs, 0, 1, (*Broker).incrementalAlterConfigs, false, false},
+		{keyAlterReassignments, 0, 1, (*Broker).alterReassignments, false, false},
+		{keyListReassignments, 0, 0, (*Broker).listReassignments, false, false},
 		{keyOffsetDelete, 0, 0, (*Broker).offsetDelete, false, false},
 		{keyDescribeScram, 0, 0, (*Broker).describeScram, false, false},
 		{keyAlterScram, 0, 0, (*Broker).alterScram, false, false},

@@ -63,6 +63,10 @@ func notController(resp kmsg.Response) bool {
 		return len(r.Resources) > 0 && not(r.Resources[0].ErrorCode)
 	case *kmsg.ElectLeadersResponse:
 		return not(r.ErrorCode)
+	case *kmsg.AlterPartitionAssignmentsResponse:
+		return not(r.ErrorCode)
+	case *kmsg.ListPartitionReassignmentsResponse:
+		return not(r.ErrorCode)
 	case *kmsg.AlterUserSCRAMCredentialsResponse:
 		return len(r.Results) > 0 && not(r.Results[0].ErrorCode)
 	case *kmsg.CreateACLsResponse:

@@ -417,6 +417,12 @@ func (op *fetchOp) find(key fetchKey) (*partition, error) {
 
 func (op *fetchOp) read(p *fetchPartition, part *partition, nothing bool) replication.ReadResult {
 	size, atLeastOne := min(int(p.want.maxBytes), op.left), op.bytes == 0
+	catchesUp := op.catchesUp(part)
+	if catchesUp {
+		share := op.b.serving.available(op.now)
+		size, nothing = min(size, share), nothing || share <= 0
+		atLeastOne = true // the share may be smaller than a batch
+	}
 	if nothing || op.left <= 0 {
 		size, atLeastOne = 0, false
 	}
@@ -431,10 +437,25 @@ func (op *fetchOp) read(p *fetchPartition, part *partition, nothing bool) replic
 		Follower: op.follower, BrokerEpoch: op.brokerEpoch, FetchOffset: p.want.offset, LogStartOffset: p.want.logStart,
 		LastFetchedEpoch: p.want.lastFetchedEpoch, CurrentLeaderEpoch: p.want.currentLeaderEpoch, MaxBytes: size, AtLeastOne: atLeastOne, Now: op.now,
 	}
+	var r replication.ReadResult
 	if p.listed {
-		return part.replica.ReadFollower(f)
+		r = part.replica.ReadFollower(f)
+	} else {
+		r = part.replica.Reread(f)
 	}
-	return part.replica.Reread(f)
+	if catchesUp {
+		op.b.serving.take(r.Slice.Len(), op.now)
+	}
+	return r
+}
+
+// catchesUp tells whether this is a follower that is served slowly while it is not in sync.
+func (op *fetchOp) catchesUp(part *partition) bool {
+	if op.follower < 0 {
+		return false
+	}
+	t := part.throttled.Load()
+	return t != nil && op.b.serving.limited.Load() && t.followers.Has(part.index, op.follower) && !op.inSync(part)
 }
 
 // nearest chooses the replica that a consumer had better ask (KIP-392), -1 for this one: with the leader elsewhere, the in-sync follower in the consumer's rack that is furthest.

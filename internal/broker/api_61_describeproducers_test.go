@@ -43,11 +43,20 @@ func TestDescribeProducers(t *testing.T) {
 			return s
 		}
 		want := []kmsg.DescribeProducersResponseTopicPartitionActiveProducer{state(7, 0, 0), state(9, 1, 3)}
-		assert.Equal(t, want, lead.producers("t", 0).ActiveProducers)
+		active := func(n *testNode) []kmsg.DescribeProducersResponseTopicPartitionActiveProducer {
+			got := n.producers("t", 0).ActiveProducers
+			for i := range got { // acknowledgements take time
+				assert.GreaterOrEqual(t, got[i].LastTimestamp, now)
+				assert.LessOrEqual(t, got[i].LastTimestamp, time.Now().UnixMilli())
+				got[i].LastTimestamp = now
+			}
+			return got
+		}
+		assert.Equal(t, want, active(lead))
 		require.Zero(t, lead.deleteRecords(2, "t", 0, -1, time.Second).ErrorCode)
-		assert.Equal(t, want, lead.producers("t", 0).ActiveProducers, "they outlive their records")
+		assert.Equal(t, want, active(lead), "they outlive their records")
 		for _, id := range partitionOf(lead.metadataImage(), "t", 0).Replicas {
-			h.await(func() bool { return len(h.nodes[id].producers("t", 0).ActiveProducers) == 2 })
+			h.await(func() bool { return len(active(h.nodes[id])) == 2 })
 		}
 
 		for _, c := range []struct {

@@ -147,6 +147,7 @@ func (a *applier) apply(d *controller.Delta) {
 	a.follow(states)
 	a.coordinate(d, states)
 	if d.Configs {
+		b.setThrottles(d.New)
 		a.configure(d.New)
 	}
 	if d.Security {
@@ -228,6 +229,7 @@ func (a *applier) settle(s *localState) {
 	if s.part.replica == nil {
 		return
 	}
+	s.part.setThrottled(s.conf, a.b.c.NodeID)
 	s.part.replica.Log().SetConfig(a.b.logConfig(s.conf))
 	s.part.replica.SetSettings(a.b.replicaSettings(s.conf, s.state.Factor()))
 }
@@ -242,6 +244,7 @@ func (a *applier) openOne(s *localState) {
 			l, err = b.c.Directory.OpenLog(p.topic, p.index, p.id, b.logConfig(s.conf))
 		}
 	}
+	p.setThrottled(s.conf, b.c.NodeID)
 	if err == nil {
 		p.replica, err = replication.New(replication.Config{
 			NodeID: b.c.NodeID, Topic: p.topic, Partition: p.index, TopicID: p.id, Log: l, Commit: b.c.Commit,

@@ -128,6 +128,9 @@ type Broker struct {
 	fetchOps    sync.Pool
 	produceOps  sync.Pool
 
+	serving  throttle // of followers that catch up
+	catching throttle // of this node's replicas that do
+
 	changed    atomic.Bool // since the last checkpoint
 	diskFailed atomic.Bool // a disk error took a log down: the directory is one disk, and the controller moves everything elsewhere
 
@@ -248,6 +251,7 @@ func (b *Broker) join(ctx context.Context, ctl *controller.Controller) error {
 	if err := b.takeRules(img); err != nil {
 		return err
 	}
+	b.setThrottles(img)
 	b.image.Store(img)
 	unsubscribe := ctl.Subscribe(func(d controller.Delta) {
 		b.image.Store(d.New)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/insynclog/insync/log"
 	"github.com/insynclog/insync/replication"
@@ -16,6 +17,8 @@ type partition struct {
 	id      log.TopicID
 	replica *replication.Replica // nil if the log could not be opened
 	err     error                // why it could not
+
+	throttled atomic.Pointer[throttled] // nil: nothing is
 
 	// of the goroutine that applies metadata
 	following int32 // the node whose fetcher has it, -1 none

@@ -3,6 +3,8 @@ package broker
 import (
 	"context"
 	"math"
+	"slices"
+	"time"
 
 	"github.com/insynclog/insync/log"
 	"github.com/insynclog/insync/replication"
@@ -32,6 +34,12 @@ var _ replication.Source = (*source)(nil)
 
 // Fetch implements replication.Source.
 func (s *source) Fetch(ctx context.Context, want *replication.FetchRequest, out *replication.FetchResponse) error {
+	want, catchesUp := s.unthrottled(want)
+	if len(want.Partitions) == 0 && catchesUp {
+		out.Partitions, out.Release = out.Partitions[:0], nil
+		sleep(ctx, throttleWait)
+		return ctx.Err()
+	}
 	for attempt := 0; ; attempt++ {
 		req := s.build(want)
 		r, err := s.send(ctx, req)
@@ -50,8 +58,63 @@ func (s *source) Fetch(ctx context.Context, want *replication.FetchRequest, out 
 		}
 		s.session.answered(resp.SessionID)
 		s.translate(resp, out)
+		if catchesUp {
+			s.noteCaughtUp(out)
+		}
 		out.Release = r.Release
 		return nil
+	}
+}
+
+// throttleWait is how long a fetcher waits that has nothing to ask for because all its partitions are throttled.
+const throttleWait = 100 * time.Millisecond
+
+// unthrottled leaves out the partitions that are throttled, not in sync, and have had their share. some tells whether any is throttled and not in sync.
+func (s *source) unthrottled(want *replication.FetchRequest) (_ *replication.FetchRequest, some bool) {
+	b := s.b
+	if !b.catching.limited.Load() {
+		return want, false
+	}
+	share := b.catching.available(time.Now())
+	fewer := *want
+	fewer.Partitions = nil
+	for i := range want.Partitions {
+		p := &want.Partitions[i]
+		if b.catchesUp(p.TopicID, p.Partition) {
+			if some = true; share <= 0 {
+				continue
+			}
+			q := *p
+			q.MaxBytes = min(q.MaxBytes, share)
+			fewer.Partitions = append(fewer.Partitions, q)
+			continue
+		}
+		fewer.Partitions = append(fewer.Partitions, *p)
+	}
+	return &fewer, some
+}
+
+// catchesUp tells whether this node's replica fetches slowly because it is not in sync.
+func (b *Broker) catchesUp(id log.TopicID, index int32) bool {
+	part := b.replicas.getByID(id, index)
+	if part == nil {
+		return false
+	}
+	t := part.throttled.Load()
+	if t == nil || !t.here {
+		return false
+	}
+	p := partitionOf(b.metadataImage(), part.topic, index)
+	return p != nil && !slices.Contains(p.ISR, b.c.NodeID)
+}
+
+// noteCaughtUp counts what throttled partitions were sent.
+func (s *source) noteCaughtUp(out *replication.FetchResponse) {
+	now := time.Now()
+	for i := range out.Partitions {
+		if p := &out.Partitions[i]; s.b.catchesUp(p.TopicID, p.Partition) {
+			s.b.catching.take(len(p.Records), now)
+		}
 	}
 }
 

@@ -1,5 +1,7 @@
 package configs
 
+import "math"
+
 // brokerKeys is sorted by name. Keys that can change while a node runs are those that a topic inherits and those whose ReadOnly is false.
 var brokerKeys = []Key{
 	{
@@ -71,6 +73,10 @@ var brokerKeys = []Key{
 		Doc: "How many bytes a fetch is answered with at most.",
 	},
 	{
+		Name: "follower.replication.throttled.rate", Type: Long, Default: maxLong, rule: atLeast(0),
+		Doc: "Bytes a second that this node fetches at most for those of its replicas that are in the topic config follower.replication.throttled.replicas and not in sync.",
+	},
+	{
 		Name: "group.consumer.assignors", Type: List, Default: "uniform,range", ReadOnly: true, rule: oneOf("uniform", "range"),
 		Doc: "The assignors of the consumer protocol; the first one is the default.",
 	},
@@ -109,6 +115,10 @@ var brokerKeys = []Key{
 	{
 		Name: "leader.imbalance.check.interval.seconds", Type: Long, Default: "300", ReadOnly: true, rule: atLeast(1),
 		Doc: "How often leadership is given back to preferred replicas.",
+	},
+	{
+		Name: "leader.replication.throttled.rate", Type: Long, Default: maxLong, rule: atLeast(0),
+		Doc: "Bytes a second that this node serves at most to followers that are in the topic config leader.replication.throttled.replicas and not in sync.",
 	},
 	{
 		Name: "listeners", Type: List, ReadOnly: true,
@@ -431,4 +441,16 @@ func replicaSelector(v string) string {
 		return ""
 	}
 	return "not a replica selector that insync knows"
+}
+
+// BrokerRate is a broker's config of bytes a second, through its own, the cluster-wide and the static configs.
+func BrokerRate(name string, broker, cluster, static map[string]string) int64 {
+	for _, m := range []map[string]string{broker, cluster, static} {
+		if v, ok := m[name]; ok {
+			if n, ok := parseLong(v); ok {
+				return n
+			}
+		}
+	}
+	return math.MaxInt64
 }

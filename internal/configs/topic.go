@@ -36,6 +36,9 @@ type Topic struct {
 	MinCleanableDirtyRatio float64
 	MinCompactionLag       time.Duration
 	MaxCompactionLag       time.Duration
+
+	LeaderThrottled   Throttled // replicas that are served slowly
+	FollowerThrottled Throttled // replicas that fetch slowly
 }
 
 // MinISR is the effective min.insync.replicas for a partition with that many replicas: min(set or default, replicas).
@@ -77,6 +80,8 @@ func Effective(topic, broker, cluster, static map[string]string) Topic {
 		UncleanLeaderElection: UncleanLeaderElection(topic, broker, cluster, static),
 		MinCompactionLag:      e.duration("min.compaction.lag.ms"),
 		MaxCompactionLag:      e.duration("max.compaction.lag.ms"),
+		LeaderThrottled:       Throttled(e.get("leader.replication.throttled.replicas")),
+		FollowerThrottled:     Throttled(e.get("follower.replication.throttled.replicas")),
 	}
 	switch t.CompressionType {
 	case "gzip", "lz4", "zstd":

@@ -1,5 +1,7 @@
 package configs
 
+import "strconv"
+
 const (
 	maxLong = "9223372036854775807"
 	maxInt  = "2147483647"
@@ -45,7 +47,7 @@ var topicKeys = []Key{
 	},
 	{
 		Name: "follower.replication.throttled.replicas", Type: List, rule: must(throttledReplicas),
-		Doc: "Replicas whose fetching is throttled, as partition:broker pairs or *. Stored and shown; insync does not throttle replication yet.",
+		Doc: "Replicas that fetch at follower.replication.throttled.rate while they are not in sync, as partition:broker pairs or *.",
 	},
 	{
 		Name: "index.interval.bytes", Type: Int, Default: "4096", BrokerSynonym: "log.index.interval.bytes", rule: atLeast(0),
@@ -57,7 +59,7 @@ var topicKeys = []Key{
 	},
 	{
 		Name: "leader.replication.throttled.replicas", Type: List, rule: must(throttledReplicas),
-		Doc: "Replicas whose serving to followers is throttled, as partition:broker pairs or *. Stored and shown; insync does not throttle replication yet.",
+		Doc: "Replicas that are served at leader.replication.throttled.rate while they are not in sync, as partition:broker pairs or *.",
 	},
 	{
 		Name: "local.retention.bytes", Type: Long, Default: "-2", BrokerSynonym: "log.local.retention.bytes", rule: atLeast(-2),
@@ -164,6 +166,19 @@ func throttledReplicas(v string) string {
 		}
 	}
 	return ""
+}
+
+// Throttled is a list of throttled replicas.
+type Throttled string
+
+// Has tells whether a broker's replica of a partition is in the list.
+func (t Throttled) Has(partition, broker int32) bool {
+	for _, pair := range SplitList(string(t)) {
+		if pair == "*" || pair == strconv.Itoa(int(partition))+":"+strconv.Itoa(int(broker)) {
+			return true
+		}
+	}
+	return false
 }
 
 func isPair(s string) bool {

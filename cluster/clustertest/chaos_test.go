@@ -421,7 +421,10 @@ func (x *chaos) startAll() {
 		}
 	}
 	for _, l := range x.lives {
-		if l.started != nil {
+		for attempt := 0; l.node == nil && attempt < 2; attempt++ { // a start that began in the faults may come to its end before it has seen that they are over
+			if l.started == nil {
+				x.begin(l)
+			}
 			x.within(fmt.Sprintf("start of node %d", l.id), x.plan.settle, func() { x.took(l, <-l.started) })
 		}
 		if l.node == nil {

@@ -54,6 +54,9 @@ func (a *account) take(ctx context.Context, n int, first bool) error {
 	return a.wait(ctx, int64(n))
 }
 
+// has tells whether n bytes are there, for the moment.
+func (m *memory) has(n int) bool { return m.waiting.Load() == 0 && m.used.Load()+int64(n) <= m.max }
+
 // give returns n bytes.
 func (m *memory) give(n int) {
 	m.used.Add(-int64(n))

@@ -288,7 +288,15 @@ func (c *serverConn) accept(f *frame, lastClientID string) (*slot, error) {
 		return nil, fail(kerr.UnsupportedVersion)
 	}
 	sl.req.Conn = &c.info
-	if sl.req.Message, sl.req.ClientID, err = c.s.decode(h, rest, lastClientID); err != nil {
+	var body []byte
+	var cost int
+	if sl.req.Message, sl.req.ClientID, body, cost, err = c.s.open(h, rest, lastClientID); err != nil {
+		return nil, fail(err)
+	}
+	if err := c.charge(f, cost); err != nil {
+		return nil, err
+	}
+	if err := decode(sl.req.Message, body); err != nil {
 		return nil, fail(err)
 	}
 	if resp, ours, err := c.loginRequest(sl.req.Message); ours {
@@ -341,24 +349,43 @@ func unsupportedApiVersions(known VersionRange) kmsg.Response {
 	return r
 }
 
-// decode is the one place where bytes from a connection become a request. Nothing is decoded that the guard has not walked; private requests guard themselves.
-func (s *Server) decode(h requestHeader, b []byte, lastClientID string) (req kmsg.Request, clientID string, err error) {
-	defer recovered(&err)
+// open reads the rest of a request's header, and has the guard walk its body: nothing is decoded before that. cost is what decoding will take. Private requests guard themselves.
+func (s *Server) open(h requestHeader, b []byte, lastClientID string) (req kmsg.Request, clientID string, body []byte, cost int, err error) {
 	req = s.cfg.NewRequest(h.key)
 	if req == nil {
-		return nil, "", kerr.UnsupportedVersion
+		return nil, "", nil, 0, kerr.UnsupportedVersion
 	}
 	req.SetVersion(h.version)
-	clientID, b, err = parseHeaderTail(b, req.IsFlexible(), lastClientID)
-	if err != nil {
-		return nil, "", err
+	if clientID, body, err = parseHeaderTail(b, req.IsFlexible(), lastClientID); err != nil {
+		return nil, "", nil, 0, err
 	}
-	if h.key < keyPrivate {
-		if err := guard.Request(h.key, h.version, b, guard.Budget(len(b))); err != nil {
-			return nil, "", err
-		}
+	if h.key >= keyPrivate {
+		return req, clientID, body, len(body), nil
 	}
-	return req, clientID, req.ReadFrom(b)
+	cost, err = guard.Request(h.key, h.version, body, guard.Budget(len(body)))
+	return req, clientID, body, cost, err
+}
+
+// decode is the one place where bytes from a connection become a request.
+func decode(req kmsg.Request, body []byte) (err error) {
+	defer recovered(&err)
+	return req.ReadFrom(body)
+}
+
+// charge takes the memory that decoding a frame will need, beside the frame's own.
+func (c *serverConn) charge(f *frame, cost int) error {
+	if !c.s.memory.has(cost) {
+		c.account.awaited(f.charge) // so that frames that wait for each other are seen to
+		defer c.account.arrived()
+	}
+	c.mu.Lock()
+	alone := c.mu.bytes == 0
+	c.mu.Unlock()
+	if err := c.account.take(c.ctx, cost, alone); err != nil {
+		return err
+	}
+	f.charge += cost
+	return nil
 }
 
 // recovered turns a panic into an error. It must be deferred directly.

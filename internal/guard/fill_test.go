@@ -66,7 +66,7 @@ func (k kind) check(version int16, body []byte, budget int) error {
 	if k.response {
 		return Response(k.key, version, body, budget)
 	}
-	return Request(k.key, version, body, budget)
+	return request(k.key, version, body, budget)
 }
 
 // each calls f for every version of every message that kmsg knows.

@@ -6,15 +6,15 @@ import (
 )
 
 // Request checks the body of a request: what follows the header and its tagged fields. budget is how many bytes decoding it may allocate, see
-// [Budget]. A nil error says that kmsg's decoder will read the body to its last byte, in time in proportion to it.
+// [Budget]; cost how many it will at most. A nil error says that kmsg's decoder will read the body to its last byte, in time in proportion to it.
 //
 // The error is an [*Error].
-func Request(key, version int16, body []byte, budget int) error {
+func Request(key, version int16, body []byte, budget int) (cost int, err error) {
 	w := walk{src: body, end: len(body), budget: int64(budget)}
 	if w.message(find(requests[:], key), version) {
-		return nil
+		return int(w.cost), nil
 	}
-	return w.failure(find(requests[:], key), "request", key, version)
+	return 0, w.failure(find(requests[:], key), "request", key, version)
 }
 
 // Response checks the body of a response: what follows the correlation id and, except in ApiVersions, the header's tagged fields. See [Request].

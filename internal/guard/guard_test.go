@@ -201,28 +201,28 @@ func TestErrors(t *testing.T) {
 		field string
 		at    int
 	}{
-		"no such key":             {Request(12345, 0, nil, plenty), ErrUnknown, "", 0},
-		"negative key":            {Request(-1, 0, nil, plenty), ErrUnknown, "", 0},
+		"no such key":             {request(12345, 0, nil, plenty), ErrUnknown, "", 0},
+		"negative key":            {request(-1, 0, nil, plenty), ErrUnknown, "", 0},
 		"removed key":             {Response(52, 99, nil, plenty), ErrUnknown, "", 0},
-		"no such version":         {Request(0, 99, flexible, plenty), ErrUnknown, "", 0},
-		"negative version":        {Request(0, -1, flexible, plenty), ErrUnknown, "", 0},
-		"empty":                   {Request(0, 9, nil, plenty), ErrTruncated, "TransactionID", 0},
-		"no acks":                 {Request(0, 9, flexible[:2], plenty), ErrTruncated, "Acks", 1},
-		"count over the rest":     {Request(0, 9, with(flexible, 7, "07"), plenty), ErrCount, "Topics", 7},
-		"count of int32":          {Request(0, 3, with(fixed, 8, "00000007"), plenty), ErrCount, "Topics", 8},
-		"count below null":        {Request(0, 3, with(fixed, 8, "fffffffe"), plenty), ErrLength, "Topics", 8},
-		"string over the rest":    {Request(0, 9, with(flexible, 8, "70"), plenty), ErrTruncated, "Topics.Topic", 8},
-		"null string":             {Request(0, 9, with(flexible, 8, "00"), plenty), ErrLength, "Topics.Topic", 8},
-		"null string, int16":      {Request(0, 3, with(fixed, 12, "ffff"), plenty), ErrLength, "Topics.Topic", 12},
-		"string below null":       {Request(0, 3, with(fixed, 0, "fffe"), plenty), ErrLength, "TransactionID", 0},
-		"bytes over the rest":     {Request(0, 9, with(flexible, 15, "05"), plenty), ErrTruncated, "Topics.Partitions.Records", 15},
-		"tags over the rest":      {Request(0, 9, with(flexible, 18, "01"), plenty), ErrCount, "tags", 18},
-		"varint of 33 bits":       {Request(0, 9, with(flexible, 7, "ffffffff1f"), plenty), ErrVarint, "Topics", 7},
-		"varint of 32 bits":       {Request(0, 9, with(flexible, 7, "ffffffff0f"), plenty), ErrTruncated, "Topics", 7},
-		"left over":               {Request(0, 9, append(bytes.Clone(flexible), 0), plenty), ErrTrailing, "", 19},
-		"budget":                  {Request(0, 9, flexible, 100), ErrBudget, "Topics", 7},
-		"no budget":               {Request(0, 9, flexible, 0), ErrBudget, "", 0},
-		"budget of tags":          {Request(0, 9, with(flexible, 18, "01fe7f00"), 400), ErrBudget, "tags", 19},
+		"no such version":         {request(0, 99, flexible, plenty), ErrUnknown, "", 0},
+		"negative version":        {request(0, -1, flexible, plenty), ErrUnknown, "", 0},
+		"empty":                   {request(0, 9, nil, plenty), ErrTruncated, "TransactionID", 0},
+		"no acks":                 {request(0, 9, flexible[:2], plenty), ErrTruncated, "Acks", 1},
+		"count over the rest":     {request(0, 9, with(flexible, 7, "07"), plenty), ErrCount, "Topics", 7},
+		"count of int32":          {request(0, 3, with(fixed, 8, "00000007"), plenty), ErrCount, "Topics", 8},
+		"count below null":        {request(0, 3, with(fixed, 8, "fffffffe"), plenty), ErrLength, "Topics", 8},
+		"string over the rest":    {request(0, 9, with(flexible, 8, "70"), plenty), ErrTruncated, "Topics.Topic", 8},
+		"null string":             {request(0, 9, with(flexible, 8, "00"), plenty), ErrLength, "Topics.Topic", 8},
+		"null string, int16":      {request(0, 3, with(fixed, 12, "ffff"), plenty), ErrLength, "Topics.Topic", 12},
+		"string below null":       {request(0, 3, with(fixed, 0, "fffe"), plenty), ErrLength, "TransactionID", 0},
+		"bytes over the rest":     {request(0, 9, with(flexible, 15, "05"), plenty), ErrTruncated, "Topics.Partitions.Records", 15},
+		"tags over the rest":      {request(0, 9, with(flexible, 18, "01"), plenty), ErrCount, "tags", 18},
+		"varint of 33 bits":       {request(0, 9, with(flexible, 7, "ffffffff1f"), plenty), ErrVarint, "Topics", 7},
+		"varint of 32 bits":       {request(0, 9, with(flexible, 7, "ffffffff0f"), plenty), ErrTruncated, "Topics", 7},
+		"left over":               {request(0, 9, append(bytes.Clone(flexible), 0), plenty), ErrTrailing, "", 19},
+		"budget":                  {request(0, 9, flexible, 100), ErrBudget, "Topics", 7},
+		"no budget":               {request(0, 9, flexible, 0), ErrBudget, "", 0},
+		"budget of tags":          {request(0, 9, with(flexible, 18, "01fe7f00"), 400), ErrBudget, "tags", 19},
 		"known tag, short":        {Response(18, 3, with(tagged, 9, "07"), plenty), ErrTruncated, "tags.FinalizedFeaturesEpoch", 10},
 		"known tag, long":         {Response(18, 3, with(tagged, 9, "09"), plenty), ErrTrailing, "tags", 18},
 		"known tag over the rest": {Response(18, 3, with(tagged, 9, "70"), plenty), ErrTruncated, "tags", 8},
@@ -233,11 +233,11 @@ func TestErrors(t *testing.T) {
 		require.Equal(t, c.field, e.Field, name)
 		require.Equal(t, c.at, e.Position, name)
 	}
-	require.NoError(t, Request(0, 9, flexible, plenty))
-	require.NoError(t, Request(0, 3, fixed, plenty))
+	require.NoError(t, request(0, 9, flexible, plenty))
+	require.NoError(t, request(0, 3, fixed, plenty))
 	require.NoError(t, Response(18, 3, tagged, plenty))
 
-	err := Request(0, 9, with(flexible, 15, "05"), plenty)
+	err := request(0, 9, with(flexible, 15, "05"), plenty)
 	require.EqualError(t, err, "ProduceRequest (key 0) version 9: Topics.Partitions.Records at byte 15: longer than the rest of the frame")
 	require.EqualError(t, Response(-7, 1, nil, 0), "response (key -7) version 1: byte 0: no such message or version")
 }
@@ -260,9 +260,9 @@ func TestNullableStruct(t *testing.T) {
 
 // TestPaddedVarint: Kafka reads varints that are longer than they need be, and some clients write them.
 func TestPaddedVarint(t *testing.T) {
-	require.NoError(t, Request(18, 3, []byte{2, 'a', 2, 'b', 0}, plenty))
-	require.NoError(t, Request(18, 3, []byte{0x82, 0x80, 0, 'a', 2, 'b', 0x80, 0}, plenty))
-	require.Error(t, Request(18, 3, []byte{0x82, 0x80, 0x80, 0x80, 0x80, 0, 'a', 2, 'b', 0}, plenty))
+	require.NoError(t, request(18, 3, []byte{2, 'a', 2, 'b', 0}, plenty))
+	require.NoError(t, request(18, 3, []byte{0x82, 0x80, 0, 'a', 2, 'b', 0x80, 0}, plenty))
+	require.Error(t, request(18, 3, []byte{0x82, 0x80, 0x80, 0x80, 0x80, 0, 'a', 2, 'b', 0}, plenty))
 }
 
 func TestConsumerMessages(t *testing.T) {
@@ -310,4 +310,10 @@ func TestAllocatesNothing(t *testing.T) {
 			}
 		}), "%v version %d", k, version)
 	})
+}
+
+// request is Request for its error alone.
+func request(key, version int16, body []byte, budget int) error {
+	_, err := Request(key, version, body, budget)
+	return err
 }

@@ -127,6 +127,9 @@ func (c *Config) static() map[string]string {
 	if c.Rack != "" {
 		m["broker.rack"] = c.Rack
 	}
+	set("connections.max.idle.ms", c.Limits.IdleTimeout.Milliseconds())
+	set("max.connections", int64(c.Limits.Connections))
+	set("max.connections.per.ip", int64(c.Limits.ConnectionsPerHost))
 	set("broker.heartbeat.interval.ms", c.HeartbeatInterval.Milliseconds())
 	set("broker.session.timeout.ms", c.SessionTimeout.Milliseconds())
 	set("controller.quorum.election.timeout.ms", c.ElectionTimeout.Milliseconds())

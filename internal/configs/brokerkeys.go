@@ -277,11 +277,11 @@ var brokerKeys = []Key{
 		Doc: "The default of the topic config file.delete.delay.ms.",
 	},
 	{
-		Name: "max.connections", Type: Int, Default: maxInt, rule: atLeast(0),
+		Name: "max.connections", Type: Int, Default: "4096", ReadOnly: true, rule: atLeast(0),
 		Doc: "How many connections are accepted at once.",
 	},
 	{
-		Name: "max.connections.per.ip", Type: Int, Default: maxInt, rule: atLeast(0),
+		Name: "max.connections.per.ip", Type: Int, Default: "256", ReadOnly: true, rule: atLeast(0),
 		Doc: "How many connections are accepted at once from one address.",
 	},
 	{

@@ -37,6 +37,7 @@ var imports = []struct {
 	{"internal/sasl", ""},
 	{"internal/vfs", ""},
 	{"internal/guard", ""},
+	{"internal/fuzztest", ""},
 	{"internal/vfs/vfstest", "internal/vfs"},
 	{"log/record", ""},
 	{"segment", "internal/invariants internal/vfs log/record"},

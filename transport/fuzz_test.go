@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/insynclog/insync/internal/fuzztest"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -19,6 +20,11 @@ func FuzzRequestHeader(f *testing.F) {
 	}
 	f.Add([]byte{0, 18, 0, 3, 0, 0, 0, 1, 0xff, 0xff, 2, 1, 0, 0xff, 0x7f})
 	f.Fuzz(func(t *testing.T, b []byte) {
+		fuzztest.Bounded(t, len(b), func() {
+			if _, rest, err := parseRequestHeader(b); err == nil {
+				_, _, _ = parseHeaderTail(rest, true, "id")
+			}
+		})
 		h, rest, err := parseRequestHeader(b)
 		if err != nil {
 			return

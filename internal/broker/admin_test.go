@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/insynclog/insync/internal/fuzztest"
 	"github.com/insynclog/insync/log"
 	"github.com/insynclog/insync/transport"
 	"github.com/stretchr/testify/assert"
@@ -474,6 +475,7 @@ func TestRaftRequestCodec(t *testing.T) {
 func FuzzRaftRequest(f *testing.F) {
 	f.Add((&RaftRequest{Messages: [][]byte{[]byte("one"), {}}}).AppendTo(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
+		fuzztest.Bounded(t, len(b), func() { _ = new(RaftRequest).ReadFrom(b) })
 		var r RaftRequest
 		if r.ReadFrom(b) != nil {
 			return

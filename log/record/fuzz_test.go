@@ -4,6 +4,7 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/insynclog/insync/internal/fuzztest"
 	"github.com/stretchr/testify/require"
 )
 
@@ -26,6 +27,13 @@ func FuzzSplit(f *testing.F) {
 	one := build(f, BuilderConfig{}, sample(2))
 	f.Add([]byte(append(append(one.Clone(), one...), one[:30]...)))
 	f.Fuzz(func(t *testing.T, data []byte) {
+		fuzztest.Bounded(t, len(data), func() {
+			for b, err := range Batches(data) {
+				if err == nil {
+					_ = b.checkFrame()
+				}
+			}
+		})
 		var joined []byte
 		rest := data
 		for {
@@ -152,6 +160,11 @@ func FuzzValidate(f *testing.F) {
 			b.PutBaseOffset(0)
 		}
 		o := ValidateOptions{MaxBytes: 1 << 20, MaxDecompressed: fuzzLimit, AllowControl: len(data)%2 == 0}
+		decompressed := 0
+		if b.checkFrame() == nil && b.Codec() != None {
+			decompressed = fuzzLimit + zstdDecoderMargin // which is what a decoder may take, whatever it is given
+		}
+		fuzztest.Bounded(t, len(b)+decompressed, func() { _, _ = Validate(b, o, new(Reader)) })
 		var r Reader
 		newest, err := Validate(b, o, &r)
 		if err != nil {

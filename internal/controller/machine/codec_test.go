@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/insynclog/insync/internal/acl"
+	"github.com/insynclog/insync/internal/fuzztest"
 	"github.com/insynclog/insync/internal/sasl"
 	"github.com/insynclog/insync/log"
 	"github.com/stretchr/testify/assert"
@@ -127,6 +128,7 @@ func FuzzDecodeRecords(f *testing.F) {
 	}
 	f.Add([]byte{1, 0xff, 0xff, 0xff, 0xff, 0x0f})
 	f.Fuzz(func(t *testing.T, b []byte) {
+		fuzztest.Bounded(t, 4*len(b), func() { _, _ = DecodeRecords(b) }) // the disk is ours, and its structs are large
 		records, err := DecodeRecords(b)
 		if err != nil {
 			var ce *CodecError

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strconv"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -118,4 +119,20 @@ func (a *Admin) Reassignments(ctx context.Context) ([]Reassignment, error) {
 		}
 	}
 	return list, nil
+}
+
+// UnregisterBroker forgets a node that is gone for good; its replicas should have been reassigned. One that comes back is a new one, whose replicas fetch what they lack. errors.Is(err,
+// kerr.BrokerIDNotRegistered) if there is none.
+func (a *Admin) UnregisterBroker(ctx context.Context, id int32) error {
+	req := kmsg.NewPtrUnregisterBrokerRequest()
+	req.BrokerID = id
+	resp, err := request[*kmsg.UnregisterBrokerResponse](ctx, a, req)
+	text := ""
+	if err == nil {
+		err, text = kerr.ErrorForCode(resp.ErrorCode), deref(resp.ErrorMessage)
+	}
+	if err != nil {
+		return &AdminError{Op: "unregister broker", Name: strconv.Itoa(int(id)), Err: err, Text: text}
+	}
+	return nil
 }

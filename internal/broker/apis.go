@@ -33,6 +33,7 @@ const (
 	keyCreateACLs              int16 = 30
 	keyDeleteACLs              int16 = 31
 	keyDescribeConfigs         int16 = 32
+	keyAlterConfigs            int16 = 33
 	keyDescribeLogDirs         int16 = 35
 	keySaslAuthenticate        int16 = 36
 	keyCreatePartitions        int16 = 37
@@ -50,6 +51,7 @@ const (
 	keyDescribeProducers       int16 = 61
 	keyBrokerRegistration      int16 = 62
 	keyBrokerHeartbeat         int16 = 63
+	keyUnregisterBroker        int16 = 64
 	keyDescribeTransactions    int16 = 65
 	keyListTransactions        int16 = 66
 	keyAllocateProducerIDs     int16 = 67
@@ -104,6 +106,7 @@ func apis() []api {
 		{keyCreateACLs, 1, 3, (*Broker).createACLs, false, false},
 		{keyDeleteACLs, 1, 3, (*Broker).deleteACLs, false, false},
 		{keyDescribeConfigs, 1, 4, (*Broker).describeConfigs, false, false},
+		{keyAlterConfigs, 0, 2, (*Broker).alterConfigs, false, false},
 		{keyDescribeLogDirs, 1, 4, (*Broker).describeLogDirs, false, false},
 		{keySaslAuthenticate, 0, 2, (*Broker).saslAuthenticate, true, false},
 		{keyCreatePartitions, 0, 3, (*Broker).createPartitions, false, false},
@@ -117,6 +120,7 @@ func apis() []api {
 		{keyAlterScram, 0, 0, (*Broker).alterScram, false, false},
 		{keyDescribeQuorum, 0, 2, (*Broker).describeQuorum, false, false},
 		{keyDescribeCluster, 0, 2, (*Broker).describeCluster, false, false},
+		{keyUnregisterBroker, 0, 0, (*Broker).unregisterBroker, false, false},
 		{keyDescribeProducers, 0, 0, (*Broker).describeProducers, false, false},
 		{keyDescribeTransactions, 0, 0, (*Broker).describeTransactions, false, false},
 		{keyListTransactions, 0, 2, (*Broker).listTransactions, false, false},

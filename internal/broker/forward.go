@@ -61,6 +61,10 @@ func notController(resp kmsg.Response) bool {
 		return len(r.Topics) > 0 && not(r.Topics[0].ErrorCode)
 	case *kmsg.IncrementalAlterConfigsResponse:
 		return len(r.Resources) > 0 && not(r.Resources[0].ErrorCode)
+	case *kmsg.AlterConfigsResponse:
+		return len(r.Resources) > 0 && not(r.Resources[0].ErrorCode)
+	case *kmsg.UnregisterBrokerResponse:
+		return not(r.ErrorCode)
 	case *kmsg.ElectLeadersResponse:
 		return not(r.ErrorCode)
 	case *kmsg.AlterPartitionAssignmentsResponse:

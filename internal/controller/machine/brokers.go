@@ -198,6 +198,21 @@ func (b *Batch) lowestActiveOffset() int64 {
 	return lowest
 }
 
+// unregister answers UnregisterBroker: a broker that is gone for good is forgotten. It leaves every ISR and ELR: should it come back after all, nobody could tell any more what it lost meanwhile.
+func (b *Batch) unregister(req *kmsg.UnregisterBrokerRequest) kmsg.Response {
+	resp := req.ResponseKind().(*kmsg.UnregisterBrokerResponse)
+	br := b.d.img.Brokers[req.BrokerID]
+	if br == nil {
+		p := refuse(kerr.BrokerIDNotRegistered, "Broker ID %d is not currently registered", req.BrokerID)
+		resp.ErrorCode, resp.ErrorMessage = p.code, p.text()
+		return resp
+	}
+	b.leaveISRs(br.ID, true)
+	b.add(&UnregisterBroker{ID: br.ID, Epoch: br.Epoch})
+	delete(b.m.sessions, br.ID)
+	return resp
+}
+
 func (b *Batch) fence(br *Broker) {
 	b.leaveISRs(br.ID, false)
 	b.add(&BrokerChange{ID: br.ID, Epoch: br.Epoch, Fenced: Set})

@@ -126,6 +126,10 @@ func (b *Batch) Handle(req kmsg.Request) (kmsg.Response, error) {
 		return b.createPartitions(req), nil
 	case *kmsg.IncrementalAlterConfigsRequest:
 		return b.alterConfigs(req), nil
+	case *kmsg.AlterConfigsRequest:
+		return b.replaceConfigs(req), nil
+	case *kmsg.UnregisterBrokerRequest:
+		return b.unregister(req), nil
 	case *kmsg.ElectLeadersRequest:
 		return b.electLeaders(req), nil
 	case *kmsg.AlterPartitionAssignmentsRequest:

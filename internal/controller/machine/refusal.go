@@ -37,6 +37,19 @@ func Refuse(req kmsg.Request, e *kerr.Error) kmsg.Response {
 			resp.Resources = append(resp.Resources, out)
 		}
 		return resp
+	case *kmsg.AlterConfigsRequest:
+		resp := req.ResponseKind().(*kmsg.AlterConfigsResponse)
+		for i := range req.Resources {
+			out := kmsg.NewAlterConfigsResponseResource()
+			out.ResourceType, out.ResourceName = req.Resources[i].ResourceType, req.Resources[i].ResourceName
+			out.ErrorCode, out.ErrorMessage = e.Code, &message
+			resp.Resources = append(resp.Resources, out)
+		}
+		return resp
+	case *kmsg.UnregisterBrokerRequest:
+		resp := req.ResponseKind().(*kmsg.UnregisterBrokerResponse)
+		resp.ErrorCode, resp.ErrorMessage = e.Code, &message
+		return resp
 	case *kmsg.ElectLeadersRequest:
 		return refuseElections(req, e)
 	case *kmsg.AlterPartitionAssignmentsRequest:

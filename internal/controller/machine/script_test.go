@@ -27,6 +27,8 @@ import (
 //	delete NAME … | delete id=NAME
 //	grow NAME count=N [assign=1,2;2,3] [validate]
 //	configs topic=NAME|broker=ID|cluster [validate]      with lines: set K=V, delete K, append K=V, subtract K=V, null K
+//	replace topic=NAME|broker=ID|cluster                 AlterConfigs, with lines as configs has them
+//	unregister ID
 //	isr FROM NAME-N isr=1,2 [leader-epoch=N] [partition-epoch=N] [broker-epoch=N] [member=ID:EPOCH] [recovering]
 //	reassign NAME-N=1,2|cancel … [factor]               with factor it may not change
 //	reassignments [NAME-N …]
@@ -130,6 +132,12 @@ func (s *script) request(d *datadriven.TestData, words []string, args map[string
 		req = s.reassign(d)
 	case "reassignments":
 		req = s.reassignments(words)
+	case "replace":
+		req = replacing(s.configs(d, words, args).(*kmsg.IncrementalAlterConfigsRequest))
+	case "unregister":
+		r := kmsg.NewPtrUnregisterBrokerRequest()
+		r.BrokerID = s.int32(words[0])
+		req = r
 	case "elect":
 		req = s.elect(words)
 	case "producer-ids":

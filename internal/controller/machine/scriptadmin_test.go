@@ -68,6 +68,26 @@ func (s *script) reassignments(words []string) kmsg.Request {
 	return req
 }
 
+// replacing is the same as an AlterConfigs request.
+func replacing(from *kmsg.IncrementalAlterConfigsRequest) kmsg.Request {
+	req := kmsg.NewPtrAlterConfigsRequest()
+	req.ValidateOnly = from.ValidateOnly
+	for _, r := range from.Resources {
+		rr := kmsg.NewAlterConfigsRequestResource()
+		rr.ResourceType, rr.ResourceName = r.ResourceType, r.ResourceName
+		for _, c := range r.Configs {
+			if c.Name == "" {
+				continue // no line at all
+			}
+			rc := kmsg.NewAlterConfigsRequestResourceConfig()
+			rc.Name, rc.Value = c.Name, c.Value
+			rr.Configs = append(rr.Configs, rc)
+		}
+		req.Resources = append(req.Resources, rr)
+	}
+	return req
+}
+
 func (s *script) answerAdmin(resp kmsg.Response) {
 	line := func(format string, args ...any) { fmt.Fprintf(&s.out, format+"\n", args...) }
 	switch r := resp.(type) {
@@ -92,6 +112,12 @@ func (s *script) answerAdmin(resp kmsg.Response) {
 				line("%s-%d replicas=%v adding=%v removing=%v", t.Topic, p.Partition, ids(p.Replicas), ids(p.AddingReplicas), ids(p.RemovingReplicas))
 			}
 		}
+	case *kmsg.AlterConfigsResponse:
+		for _, t := range r.Resources {
+			line("%s", code(t.ErrorCode, t.ErrorMessage))
+		}
+	case *kmsg.UnregisterBrokerResponse:
+		line("%s", code(r.ErrorCode, r.ErrorMessage))
 	default:
 		s.t.Fatalf("no way to show a %T", resp)
 	}

@@ -1,6 +1,10 @@
 package replication
 
-import "github.com/insynclog/insync/log"
+import (
+	"time"
+
+	"github.com/insynclog/insync/log"
+)
 
 // AdvanceLogStart raises the log start offset of a leader: what lies below does not count any more. requiredLeaderEpoch, if >= 0, must be the leader's epoch (coordinators); others pass -1. An offset
 // below the log start changes nothing. Followers take it over with their next fetch; it is written down by SyncLogStart or the directory's next checkpoint, and until then a crash takes it back.
@@ -101,4 +105,50 @@ func (r *Replica) DeleteOldSegments() (deleted int, err error) {
 		r.storageFailed(err)
 	}
 	return deleted, err
+}
+
+// Retain gives up the records that a retention says, on this node, whatever the replica's role is: the log start offset rises to the first segment that stays, and the files of those before go. It
+// returns the log start offset before and after. It waits for the disk; the owner calls it now and then. Errors: ErrClosed, *log.StorageError, which takes the replica offline, *log.CorruptError.
+func (r *Replica) Retain(ret log.Retention, now time.Time) (from, to int64, err error) {
+	from = r.log.Offsets().LogStartOffset
+	if to, err = r.log.Retain(ret, now); err == nil && to > from {
+		err = r.retainFrom(to)
+	}
+	if err != nil {
+		if isStorageError(err) {
+			r.storageFailed(err)
+		}
+		return from, from, err
+	}
+	if to <= from {
+		return from, from, nil
+	}
+	_, err = r.DeleteOldSegments()
+	return from, to, err
+}
+
+func (r *Replica) retainFrom(offset int64) error {
+	r.lock()
+	if r.mu.closed {
+		r.mu.Unlock()
+		return ErrClosed
+	}
+	o := r.log.Offsets()
+	if offset > o.HighWatermark { // it was truncated meanwhile
+		r.mu.Unlock()
+		return nil
+	}
+	fx := r.beginLocked()
+	var err error
+	if offset == o.LogEndOffset {
+		err = r.log.Roll()
+	}
+	if err == nil {
+		err = r.log.AdvanceLogStart(offset)
+	}
+	if err != nil && isStorageError(err) {
+		r.failLocked(err, fx)
+	}
+	r.endLocked(fx)
+	return err
 }

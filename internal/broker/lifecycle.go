@@ -50,6 +50,8 @@ type lifecycle struct {
 	incarnation    [16]byte
 	lossy          bool // what is registered next
 	lastCheckpoint time.Time
+	nextRetention  time.Time
+	clock          wallClock
 	lastTick       time.Time
 	background     atomic.Bool // a checkpoint or tick is under way
 }
@@ -155,6 +157,7 @@ func (l *lifecycle) registration() *kmsg.BrokerRegistrationRequest {
 func (l *lifecycle) run() {
 	b := l.b
 	l.lastCheckpoint, l.lastTick = time.Now(), time.Now()
+	l.nextRetention = time.Now().Add(retentionDelay)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	next, pause := time.Now(), retryMin
@@ -321,6 +324,18 @@ func (l *lifecycle) periodic(now time.Time) time.Time {
 			l.lastTick = now
 		}
 		tick = now.Add(l.b.c.LagTime / 2)
+	}
+	if !now.Before(l.nextRetention) {
+		believe := l.clock.believe(now)
+		if !believe {
+			l.b.logger.Warn("the wall clock has jumped: nothing is deleted for its age for an hour", "node", l.b.c.NodeID)
+		}
+		if l.inBackground(func() { l.b.retain(now, believe) }) {
+			l.nextRetention = now.Add(retentionInterval)
+		}
+	}
+	if l.nextRetention.After(now) && l.nextRetention.Before(tick) {
+		tick = l.nextRetention
 	}
 	if !l.b.changed.Load() {
 		return tick

@@ -1,0 +1,71 @@
+package broker
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestWallClock(t *testing.T) {
+	var w wallClock
+	now := time.Now() // with both clocks
+	assert.True(t, w.believe(now), "there is nothing to compare with yet")
+	now = now.Add(5 * time.Minute)
+	assert.True(t, w.believe(now))
+	w.notice(now, 9*time.Minute)
+	assert.True(t, w.believe(now), "a correction")
+	w.notice(now, -11*time.Minute)
+	assert.False(t, w.believe(now))
+	assert.False(t, w.believe(now.Add(59*time.Minute)))
+	assert.True(t, w.believe(now.Add(61*time.Minute)))
+	w.notice(now.Add(2*time.Hour), 1000*time.Hour)
+	assert.False(t, w.believe(now.Add(2*time.Hour)))
+}
+
+// TestRetention has three nodes give up what is older than ten minutes, and what a topic has beyond its size, while they go on.
+func TestRetention(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := newHarness(t, 3, nil)
+		h.create(1, "old", 1, 3, "retention.ms", "600000", "segment.bytes", "1048576")
+		h.create(1, "large", 1, 3, "retention.bytes", "2200000", "segment.bytes", "1048576", "retention.ms", "-1")
+		h.create(1, "kept", 1, 3, "cleanup.policy", "compact", "retention.ms", "1000", "segment.bytes", "1048576")
+		h.create(1, "forever", 1, 3, "retention.ms", "-1")
+		value := string(bytes.Repeat([]byte("x"), 400_000))
+		for range 20 { // three minutes between two of them
+			for _, topic := range []string{"old", "large", "forever"} {
+				h.leader(topic, 0).mustProduce(topic, 0, value)
+			}
+			time.Sleep(3 * time.Minute)
+		}
+		starts := func(topic string) (list []int64) {
+			for _, id := range h.ids {
+				r, ok := h.nodes[id].Replica(topic, 0)
+				require.True(t, ok)
+				list = append(list, r.Log().Offsets().LogStartOffset)
+			}
+			return list
+		}
+		for _, start := range starts("old") { // two are in a segment, and the next look may be five minutes away
+			assert.GreaterOrEqual(t, start, int64(12))
+			assert.LessOrEqual(t, start, int64(16))
+		}
+		for _, start := range starts("large") { // five or six of them stay, to a segment
+			assert.GreaterOrEqual(t, start, int64(10))
+			assert.LessOrEqual(t, start, int64(14))
+		}
+		assert.Equal(t, []int64{0, 0, 0}, starts("kept"))
+		assert.Equal(t, []int64{0, 0, 0}, starts("forever"))
+		time.Sleep(20 * time.Minute)
+		assert.Equal(t, []int64{20, 20, 20}, starts("old"), "the active segment is not too young to go")
+		assert.EqualValues(t, 20, h.leader("old", 0).mustProduce("old", 0, value))
+		for _, id := range h.ids { // and stays gone
+			h.nodes[id].stop(false)
+		}
+		h.start(h.ids...)
+		h.isr("old", 0, 3)
+		assert.Equal(t, []int64{20, 20, 20}, starts("old"))
+	})
+}

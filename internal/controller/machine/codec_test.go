@@ -13,6 +13,7 @@ import (
 	"github.com/insynclog/insync/log"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // someRecords holds every kind of record with every field set.
@@ -31,6 +32,10 @@ func someRecords() []Record {
 		&PartitionRecord{TopicID: id, Number: 4, Partition: p},
 		&PartitionChange{TopicID: id, Number: 4, Has: HasISR | HasLeader | HasReplicas | HasELR | HasLastKnownELR | HasRecovering, Replicas: p.Replicas, ISR: p.ISR, ELR: p.ELR, LastKnownELR: p.LastKnownELR, Leader: -1, Recovering: true},
 		&PartitionChange{TopicID: id, Number: 4, Has: HasISR},
+		&PartitionRecord{TopicID: id, Number: 5, Partition: Partition{Replicas: []int32{3, 1}, ISR: []int32{1}, Leader: 1, Adding: []int32{3}, Removing: []int32{1}}},
+		&PartitionRecord{TopicID: id, Number: 6, Partition: Partition{Replicas: []int32{1, 2}, ISR: []int32{1}, Leader: 1, Removing: []int32{2}}},
+		&PartitionChange{TopicID: id, Number: 4, Has: HasAdding | HasRemoving, Adding: []int32{3}, Removing: []int32{1, 2}},
+		&PartitionChange{TopicID: id, Number: 4, Has: HasRemoving},
 		&ConfigRecord{Resource: TopicResource, Name: "orders", Key: "k", Value: &value},
 		&ConfigRecord{Resource: BrokerResource, Name: "", Key: "k"},
 		&RemoveTopic{ID: id},
@@ -119,6 +124,39 @@ func TestSnapshotOfRecords(t *testing.T) {
 	require.NoError(t, err)
 	assert.True(t, got.Equal(s.img))
 	assert.Equal(t, EncodeRecords(nil, s.img.Records()), EncodeRecords(nil, got.Records()))
+}
+
+// Whoever starts from a snapshot finds a reassignment as it stood, and goes back to where it began.
+func TestSnapshotOfReassignment(t *testing.T) {
+	c := newCluster(t, rand.New(rand.NewPCG(5, 7)), 3)
+	move := func(replicas []int32) {
+		req := kmsg.NewPtrAlterPartitionAssignmentsRequest()
+		rt := kmsg.NewAlterPartitionAssignmentsRequestTopic()
+		rt.Topic = "t0"
+		rp := kmsg.NewAlterPartitionAssignmentsRequestTopicPartition()
+		rp.Replicas = replicas
+		rt.Partitions = append(rt.Partitions, rp)
+		req.Topics = append(req.Topics, rt)
+		require.Zero(t, c.handle(req).(*kmsg.AlterPartitionAssignmentsResponse).Topics[0].Partitions[0].ErrorCode)
+	}
+	was := c.img.Topics["t0"].Partitions[0].Replicas
+	others := without(c.img.BrokerIDs(), was...)
+	move([]int32{others[0], was[0]})
+	move([]int32{others[1], was[0]}) // others[0] is in both lists
+	p := c.img.Topics["t0"].Partitions[0]
+	require.Len(t, p.Adding, 2)
+	require.Contains(t, p.Removing, others[0])
+
+	records, err := DecodeRecords(EncodeRecords(nil, c.img.Records()))
+	require.NoError(t, err)
+	got, _, err := Empty().Apply(c.img.Offset, c.img.Epoch, records)
+	require.NoError(t, err)
+	require.True(t, got.Equal(c.img))
+	require.Equal(t, p, got.Topics["t0"].Partitions[0])
+	c.img, c.m = got, New(c.m.c, got, c.now)
+	move(nil)
+	assert.ElementsMatch(t, was, c.img.Topics["t0"].Partitions[0].Replicas)
+	assert.False(t, c.img.Topics["t0"].Partitions[0].Reassigning())
 }
 
 func FuzzDecodeRecords(f *testing.F) {

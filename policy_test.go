@@ -47,7 +47,7 @@ var imports = []struct {
 	{"transport", "internal/guard internal/invariants internal/sasl"}, // knows nothing of logs
 	{"transport/transporttest", "transport"},
 	{"producer", "log/record transport"}, // works against any Kafka cluster
-	{"consumer", "log/record transport"}, // likewise
+	{"consumer", "internal/guard log/record transport"}, // likewise
 	{"consumer/sqloffsets", "consumer"},
 	{"internal/controller/machine", "internal/acl internal/configs internal/sasl log"}, // of log only what machineOnly says
 	{"internal/controller", "internal/configs internal/controller/machine internal/invariants internal/vfs log log/record transport"},
@@ -58,7 +58,7 @@ var imports = []struct {
 	{"internal/groups/machine", "internal/groups/assignor internal/groups/embedded internal/groups/entry internal/groups/partition"},
 	{"internal/groups", "internal/groups/embedded internal/groups/entry internal/groups/machine internal/groups/partition internal/invariants log log/record replication"},
 	{"internal/broker", "internal/acl internal/commit internal/configs internal/controller internal/groups internal/groups/embedded internal/groups/machine internal/groups/partition internal/invariants internal/sasl internal/vfs log log/record replication transport"},
-	{"cluster", "internal/acl internal/broker internal/commit internal/configs internal/controller internal/invariants internal/sasl internal/vfs log log/record producer consumer replication transport"},
+	{"cluster", "internal/acl internal/broker internal/commit internal/configs internal/controller internal/guard internal/invariants internal/sasl internal/vfs log log/record producer consumer replication transport"},
 	{"cluster/clustertest", "cluster consumer internal/vfs log log/record producer transport"},
 }
 

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/insynclog/insync/internal/guard"
 	"github.com/insynclog/insync/transport"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -230,7 +231,8 @@ func (a *Admin) describeClassic(ctx context.Context, g *GroupStatus) error {
 		m := &d.Members[i]
 		gm := GroupMember{ID: m.MemberID, InstanceID: deref(m.InstanceID), ClientID: m.ClientID, Host: m.ClientHost, Epoch: -1}
 		var ma kmsg.ConsumerMemberAssignment
-		if d.ProtocolType == "consumer" && len(m.MemberAssignment) > 0 && ma.ReadFrom(m.MemberAssignment) == nil {
+		if d.ProtocolType == "consumer" && len(m.MemberAssignment) > 0 &&
+			guard.ConsumerMemberAssignment(m.MemberAssignment, guard.Budget(len(m.MemberAssignment))) == nil && ma.ReadFrom(m.MemberAssignment) == nil {
 			for _, t := range ma.Topics {
 				for _, p := range t.Partitions {
 					gm.Assigned = append(gm.Assigned, TopicPartition{t.Topic, p})

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/insynclog/insync/internal/guard"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -267,7 +268,7 @@ func parseSubscriber(id string, metadata []byte) subscriber {
 	s := subscriber{id: id, generation: -1}
 	var meta kmsg.ConsumerMemberMetadata
 	meta.Default()
-	if meta.ReadFrom(metadata) != nil {
+	if guard.ConsumerMemberMetadata(metadata, guard.Budget(len(metadata))) != nil || meta.ReadFrom(metadata) != nil {
 		return s
 	}
 	s.topics = meta.Topics
@@ -307,7 +308,9 @@ func (m *classic) shared(_ time.Time, s sharing) {
 func (m *classic) synced(now, sent time.Time, r *kmsg.SyncGroupResponse, err error) outcome {
 	var share kmsg.ConsumerMemberAssignment
 	if err == nil && len(r.MemberAssignment) > 0 {
-		err = share.ReadFrom(r.MemberAssignment)
+		if err = guard.ConsumerMemberAssignment(r.MemberAssignment, guard.Budget(len(r.MemberAssignment))); err == nil {
+			err = share.ReadFrom(r.MemberAssignment)
+		}
 	}
 	if err != nil {
 		return m.failed(now, err)

@@ -12,6 +12,10 @@ gone() { # waits until the process is no more; it is nobody's child here
 }
 case $what in
 start)
+	if [ -n "$(pid)" ] && kill -0 "$(pid)" 2>/dev/null; then
+		echo "node $n runs" >&2
+		exit 1
+	fi
 	mapfile -t args <"$n.args"
 	: >"$n.out"
 	setsid "$NODE" "${args[@]}" >"$n.out" 2>>"$n.log" </dev/null &
@@ -25,7 +29,7 @@ start)
 	echo "node $n is not ready after 60 s" >&2
 	exit 1
 	;;
-kill) p=$(pid); kill -9 "$p"; gone "$p" ;;
+kill) p=$(pid); [ -z "$p" ] || ! kill -9 "$p" || gone "$p" ;;
 stop) p=$(pid); [ -z "$p" ] || ! kill -TERM "$p" 2>/dev/null || gone "$p" ;;
 *) echo "ctl.sh: $what?" >&2; exit 2 ;;
 esac

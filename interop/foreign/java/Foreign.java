@@ -515,6 +515,7 @@ public final class Foreign {
         check("group-kip848", () -> group("consumer"));
         check("group-classic", () -> group("classic"));
         check("committed", Foreign::committed);
+        check("metadata-all", () -> admin.listTopics(new ListTopicsOptions().listInternal(true)).names().get().size() + " topics");
         check("admin-topics", Foreign::adminTopics);
         check("admin-partitions", Foreign::adminPartitions);
         check("admin-configs", Foreign::adminConfigs);

@@ -6,7 +6,8 @@
 #	interop/foreign/run.sh [-k] [CLIENT…]
 #
 # Clients: java tools confluent-go kafkajs confluent-js kcat storage; all if none is named. -k keeps the work directory (logs, data, output).
-# MODES (plain secure) narrows the runs. Downloads and builds are kept in ${XDG_CACHE_HOME:-~/.cache}/insync-interop. Needs Go; what a client needs beyond that is told when it is missing.
+# MODES (plain secure) narrows the runs, NODE is a binary of examples/node to use
+# instead of a fresh one. Downloads and builds are kept in ${XDG_CACHE_HOME:-~/.cache}/insync-interop. Needs Go; what a client needs beyond that is told when it is missing.
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 repo=$(cd "$here/../.." && pwd)
@@ -40,7 +41,7 @@ end() {
 trap end EXIT
 trap 'exit 130' INT TERM
 
-(cd "$repo" && go build -o "$WORK/node" ./examples/node) || { echo "examples/node does not build" >&2; exit 1; }
+if [ -n "${NODE-}" ]; then cp "$NODE" "$WORK/node"; else (cd "$repo" && go build -o "$WORK/node" ./examples/node); fi || { echo "examples/node does not build" >&2; exit 1; }
 export NODE=$WORK/node
 
 # free_ports N prints N ports on which nothing listens.

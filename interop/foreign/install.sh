@@ -56,5 +56,6 @@ run_confluent-js() { NODE_PATH=$CACHE/js/node_modules check confluent-js node "$
 
 install_kcat() {
 	need kcat || { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null && { apt-get update && apt-get install -y --no-install-recommends kcat; } >"$CACHE/apt.log" 2>&1; } || { echo "kcat is not installed here, and apt-get brings none" >&2; return 1; }
+	install_confluent-go # makes its topics
 }
 run_kcat() { check kcat "$HERE/kcat.sh"; }

@@ -103,7 +103,7 @@ declare -A checks=(
 	[kafkajs]="$codecs $records $groups $admin admin-records admin-access $logins leader-crash transactions"
 	[confluent-js]="$codecs $records $groups $admin admin-records admin-access $logins leader-crash transactions"
 	[kcat]="$codecs $records $groups metadata-all $logins leader-crash"
-	[storage]="dump-log dump-index dump-timeindex dump-snapshot dump-offsets dump-leader-epoch insync-to-kafka kafka-to-insync"
+	[storage]="dump-log dump-index dump-timeindex dump-snapshot dump-offsets insync-to-kafka kafka-to-insync"
 )
 
 # check CLIENT runs its checks; its command prints lines "VERSION v" and "CHECK name result reason", separated by tabs.

@@ -35,9 +35,10 @@ tombstones() {
 	same "$(consume --topic $run-null --from-beginning --max-messages 1 --formatter-property print.key=true --formatter-property null.literal=nothing)" $'key\tnothing'
 }
 timestamps() {
+	local then=$(($(date +%s) - 3600)) # younger than retention
 	create $run-time 1
-	kafka VerifiableProducer --topic $run-time --max-messages 100 --message-create-time 1700000000000 --acks -1 >/dev/null || fail "kafka-verifiable-producer failed"
-	has "$(consume --topic $run-time --from-beginning --max-messages 1 --formatter-property print.timestamp=true)" '^CreateTime:17000000000'
+	kafka VerifiableProducer --topic $run-time --max-messages 100 --message-create-time $((then * 1000)) --acks -1 >/dev/null || fail "kafka-verifiable-producer failed"
+	has "$(consume --topic $run-time --from-beginning --max-messages 1 --formatter-property print.timestamp=true)" "^CreateTime:${then:0:8}"
 	same "$(kafka GetOffsetShell --topic $run-time --time 1600000000000)" "$run-time:0:0"
 	same "$(kafka GetOffsetShell --topic $run-time --time earliest)" "$run-time:0:0"
 	same "$(kafka GetOffsetShell --topic $run-time --time latest)" "$run-time:0:100"
@@ -57,7 +58,7 @@ group() { # PROTOCOL
 	for i in 1 2; do
 		consume --topic "$t" --group "$t" --command-property group.protocol="$1" --command-property auto.offset.reset=earliest --max-messages 100000 --timeout-ms 60000 >"$WORK/$t.$i" &
 	done
-	two() { [ "$(kafka ConsumerGroupCommand --describe --group "$t" --members 2>/dev/null | grep -cE ' +2 *$')" = 2 ]; }
+	two() { [ "$(kafka consumer.group.ConsumerGroupCommand --describe --group "$t" --members 2>/dev/null | grep -cE ' +2 *$')" = 2 ]; }
 	until_ok 40 two
 	seq 400 | kafka ConsoleProducer --topic "$t" --producer-property partitioner.class=org.apache.kafka.clients.producer.RoundRobinPartitioner >/dev/null
 	all() { [ "$(sort -nu "$WORK/$t".* | wc -l)" = 400 ]; }
@@ -65,8 +66,8 @@ group() { # PROTOCOL
 	kill -INT $(jobs -p) # they commit and leave
 	kill $(jobs -p) 2>/dev/null
 	wait
-	has "$(kafka ConsumerGroupCommand --describe --group "$t" --state 2>&1)" 'Empty'
-	same "$(kafka ConsumerGroupCommand --describe --group "$t" 2>/dev/null | awk -v t="$t" '$2 == t {lag += $6; at += $4} END {print at, lag}')" "400 0"
+	has "$(kafka consumer.group.ConsumerGroupCommand --describe --group "$t" --state 2>&1)" 'Empty'
+	same "$(kafka consumer.group.ConsumerGroupCommand --describe --group "$t" 2>/dev/null | awk -v t="$t" '$2 == t {lag += $6; at += $4} END {print at, lag}')" "400 0"
 	echo "400 records, two members"
 }
 committed() {
@@ -75,7 +76,7 @@ committed() {
 	seq 20 | kafka ConsoleProducer --topic $t >/dev/null
 	consume --topic $t --group $t --from-beginning --max-messages 10 >/dev/null
 	same "$(consume --topic $t --group $t --max-messages 10)" "$(seq 11 20)"
-	kafka ConsumerGroupCommand --group $t --topic $t --reset-offsets --to-offset 5 --execute >/dev/null || fail "offsets cannot be reset"
+	kafka consumer.group.ConsumerGroupCommand --group $t --topic $t --reset-offsets --to-offset 5 --execute >/dev/null || fail "offsets cannot be reset"
 	same "$(consume --topic $t --group $t --max-messages 1)" 6
 }
 metadata_all() {
@@ -105,10 +106,10 @@ admin_configs() {
 }
 admin_groups() {
 	local t=$run-committed
-	has "$(kafka ConsumerGroupCommand --list)" "^$t\$"
+	has "$(kafka consumer.group.ConsumerGroupCommand --list)" "^$t\$"
 	has "$(kafka GroupsCommand --list)" "$t +Classic"
-	kafka ConsumerGroupCommand --delete --group $t >/dev/null || fail "not deleted"
-	! kafka ConsumerGroupCommand --list | grep -q "^$t\$" || fail "still listed"
+	kafka consumer.group.ConsumerGroupCommand --delete --group $t >/dev/null || fail "not deleted"
+	! kafka consumer.group.ConsumerGroupCommand --list | grep -q "^$t\$" || fail "still listed"
 }
 admin_cluster() {
 	has "$(kafka MetadataQuorumCommand describe --status)" 'CurrentVoters:.*1.*2.*3'

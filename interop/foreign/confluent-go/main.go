@@ -38,6 +38,15 @@ func main() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+	if len(os.Args) == 4 && os.Args[1] == "create" { // NAME PARTITIONS, for a client that makes no topics
+		n, _ := strconv.Atoi(os.Args[3])
+		prefix = ""
+		if _, err := topic(os.Args[2], n); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	for _, codec := range []string{"none", "gzip", "snappy", "lz4", "zstd"} {
 		check("codec-"+codec, func() (string, error) { return codecs(codec) })
 	}
@@ -291,7 +300,7 @@ func timestamps() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	start := time.UnixMilli(1_700_000_000_000)
+	start := time.UnixMilli(time.Now().UnixMilli()).Add(-time.Hour) // younger than retention
 	msgs := numbered(t, 1, 0, 500)
 	for i, m := range msgs {
 		m.Timestamp = start.Add(time.Duration(i) * time.Second)

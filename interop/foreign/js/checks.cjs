@@ -6,7 +6,7 @@ const assert = require('node:assert/strict')
 
 const env = process.env
 const secure = env.MODE === 'secure'
-const start = 1700000000000
+const start = Date.now() - 3600000 // younger than retention
 class Skip extends Error {}
 const sleep = ms => new Promise(done => setTimeout(done, ms))
 const ctl = (what, node) => promisify(execFile)(env.CTL, [what, String(node)])

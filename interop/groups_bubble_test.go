@@ -78,6 +78,9 @@ func groupInABubble(t *testing.T, name string, seed uint64, kinds []kind) {
 			c.outage("node %d has crashed", down)
 		case n == 7 && down == 0:
 			alone = some()
+			c.mu.Lock()
+			c.cut = true
+			c.mu.Unlock()
 			s.Isolate(alone)
 			c.outage("node %d is cut off", alone)
 		case down != 0:

@@ -18,6 +18,8 @@ type ledger struct {
 	session    time.Duration
 
 	mu        sync.Mutex
+	trace     trace
+	cut       bool           // a node was cut off, so that two may have taken themselves for the coordinator
 	ends      []int64        // by partition: what is acknowledged to the producer
 	seen      []map[int64]by // by partition and offset: who processed it last
 	records   int            // distinct ones
@@ -53,12 +55,14 @@ func (r repeats) sum() int { return r.kills + r.crash + r.other }
 
 // seat is the place of one member in a ledger. It is what stands between a client and the ledger: a member that was killed has no say any more.
 type seat struct {
-	ledger *ledger
-	id     int
-	kind   string
+	ledger   *ledger
+	id       int
+	kind     string
+	instance string
 
 	// guarded by ledger.mu
 	killed    bool
+	died      time.Time
 	positions []int64 // by partition: one past the last record processed, 0 if there is none
 	took      int
 }
@@ -66,6 +70,7 @@ type seat struct {
 func newLedger(t *testing.T, name string, partitions int, session time.Duration) *ledger {
 	l := &ledger{t: t, name: name, partitions: partitions, session: session, times: map[string]int{}, began: time.Now()}
 	l.ends, l.committed, l.polled = make([]int64, partitions), make([]int64, partitions), make([]int64, partitions)
+	l.trace = trace{commits: make([][]*commit, partitions), contacts: map[string]*call{}, ended: map[string]bool{}}
 	for range partitions {
 		l.seen = append(l.seen, map[int64]by{})
 	}
@@ -105,6 +110,13 @@ func (l *ledger) errorLocked(format string, args ...any) {
 	}
 }
 
+// fail fails the test.
+func (l *ledger) fail(format string, args ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.errorLocked(format, args...)
+}
+
 // produced notes that the record of that number is acknowledged.
 func (l *ledger) produced(i int, partition int32, offset int64) {
 	l.mu.Lock()
@@ -134,6 +146,9 @@ func (s *seat) process(partition int32, offset int64, value []byte) bool {
 	l.seen[partition][offset] = by{s, time.Now()}
 	s.positions[partition] = offset + 1
 	s.took++
+	if again {
+		l.again(s, partition, offset, last)
+	}
 	switch {
 	case !again:
 		l.records++
@@ -152,11 +167,9 @@ func (s *seat) process(partition int32, offset int64, value []byte) bool {
 	return true
 }
 
-// acked notes that a member was told that its commit holds.
-func (s *seat) acked(partition int32, next int64) {
+// ackedLocked notes that a member was told that its commit holds.
+func (s *seat) ackedLocked(partition int32, next int64) {
 	l := s.ledger
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	if s.killed {
 		return
 	}
@@ -172,7 +185,7 @@ func (s *seat) kill() {
 	l := s.ledger
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s.killed = true
+	s.killed, s.died = true, time.Now()
 	for p, next := range s.positions {
 		if next > l.committed[p] {
 			l.atRisk += int(next - l.committed[p])

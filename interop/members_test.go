@@ -9,7 +9,6 @@ import (
 
 	"github.com/IBM/sarama"
 	"github.com/segmentio/kafka-go"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -39,12 +38,10 @@ func franzKind(name string, auto bool, opts ...kgo.Opt) kind {
 func startFranz(m *member, auto bool, opts []kgo.Opt) {
 	session := m.site.session()
 	life, die := context.WithCancel(context.Background())
-	note := func(_ *kgo.Client, req *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
+	note := func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, _ *kmsg.OffsetCommitResponse, err error) {
 		if err != nil {
 			m.ledger.note("%v: commit: %v", m, err)
-			return
 		}
-		m.heard(req, resp)
 	}
 	all := append([]kgo.Opt{
 		kgo.SeedBrokers(m.site.seeds()...), kgo.Dialer(m.phone.dialNetwork), kgo.WithContext(life), kgo.ConsumeTopics(m.topic), kgo.ConsumerGroup(m.group), kgo.BlockRebalanceOnPoll(),
@@ -58,6 +55,9 @@ func startFranz(m *member, auto bool, opts []kgo.Opt) {
 		all = append(all, kgo.AutoCommitInterval(max(session/10, time.Second)), kgo.AutoCommitCallback(note))
 	} else {
 		all = append(all, kgo.DisableAutoCommit(), kgo.OnPartitionsRevoked(commit))
+	}
+	if m.instance != "" {
+		all = append(all, kgo.InstanceID(m.instance))
 	}
 	client, err := kgo.NewClient(all...)
 	if err != nil {
@@ -104,25 +104,6 @@ func startFranz(m *member, auto bool, opts []kgo.Opt) {
 	}
 }
 
-// heard notes which partitions' commits hold.
-func (m *member) heard(req *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse) {
-	offsets := map[int32]int64{}
-	for _, t := range req.Topics {
-		for _, p := range t.Partitions {
-			offsets[p.Partition] = p.Offset
-		}
-	}
-	for _, t := range resp.Topics {
-		for _, p := range t.Partitions {
-			if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
-				m.ledger.note("%v: commit partition %d at %d: %v", m, p.Partition, offsets[p.Partition], err)
-				continue
-			}
-			m.acked(p.Partition, offsets[p.Partition])
-		}
-	}
-}
-
 func saramaKind(name string, version sarama.KafkaVersion, strategy func() sarama.BalanceStrategy) kind {
 	return kind{name: name, start: func(m *member) { startSarama(m, version, strategy()) }}
 }
@@ -141,6 +122,7 @@ func startSarama(m *member, version sarama.KafkaVersion, strategy sarama.Balance
 	c.Consumer.Offsets.Retry.Max = 10
 	c.Consumer.MaxWaitTime = 250 * time.Millisecond
 	c.Consumer.Return.Errors = true
+	c.Consumer.Group.InstanceId = m.instance
 	client, err := sarama.NewConsumerGroup(m.site.seeds(), m.group, c)
 	if err != nil {
 		m.t.Error(err)
@@ -257,7 +239,6 @@ func (m *member) kafkaGoPartition(ctx context.Context, gen *kafka.Generation, di
 			m.ledger.note("%v: commit partition %d: %v", m, a.ID, err)
 			return
 		}
-		m.acked(int32(a.ID), held)
 		held = -1
 	}
 	defer commit() // the generation's connection is closed when its functions have returned

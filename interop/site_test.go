@@ -29,7 +29,9 @@ type virtual interface{ virtual() }
 
 // phone is the network as one member of a group has it, so that the member can vanish: nobody hangs up, and nobody can be called any more.
 type phone struct {
-	site site
+	site   site
+	ledger *ledger // of who listens, nil if nobody does
+	seat   *seat   // of whose phone it is, nil if of nobody's
 
 	mu    sync.Mutex
 	conns []net.Conn
@@ -56,6 +58,9 @@ func (p *phone) call(ctx context.Context, addr string) (net.Conn, error) {
 		return nil, errDead
 	}
 	p.conns = append(p.conns, c)
+	if p.ledger != nil {
+		c = &wire{Conn: c, ledger: p.ledger, seat: p.seat, open: map[int32]*call{}}
+	}
 	return c, nil
 }
 
@@ -81,7 +86,12 @@ func (p *phone) dialNetwork(ctx context.Context, _, addr string) (net.Conn, erro
 // franz is a franz-go client that is not a member of anything.
 func franz(t *testing.T, s site, opts ...kgo.Opt) *kgo.Client {
 	t.Helper()
-	client, err := kgo.NewClient(append(append(opts, kgo.SeedBrokers(s.seeds()...), kgo.Dialer((&phone{site: s}).dialNetwork)), s.pace()...)...)
+	return franzOn(t, &phone{site: s}, opts...)
+}
+
+func franzOn(t *testing.T, p *phone, opts ...kgo.Opt) *kgo.Client {
+	t.Helper()
+	client, err := kgo.NewClient(append(append(opts, kgo.SeedBrokers(p.site.seeds()...), kgo.Dialer(p.dialNetwork)), p.site.pace()...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,17 +110,22 @@ func createTopic(t *testing.T, c *kgo.Client, name string, partitions int32) {
 
 // street is a cluster on loopback TCP and real files, whose nodes can be killed and started again.
 type street struct {
-	t      *testing.T
-	config []cluster.Config
+	t        *testing.T
+	sessions time.Duration
+	config   []cluster.Config
 
 	mu    sync.Mutex
 	nodes []*cluster.Node // nil while it is down
 }
 
-// newStreet starts n nodes that notice failures soon, and let members of groups ask for the same.
-func newStreet(t *testing.T, n int) *street {
+// newStreet starts n nodes that notice failures soon, and let members of groups ask for the same: sessions are short, for tests wait for them to end in real time, and longer than two busy cores keep a client from
+// its heartbeats.
+func newStreet(t *testing.T, n int) *street { return newStreetOf(t, n, 3*time.Second) }
+
+// newStreetOf is a street where sessions of members of groups are of that length.
+func newStreetOf(t *testing.T, n int, sessions time.Duration) *street {
 	t.Helper()
-	s := &street{t: t, nodes: make([]*cluster.Node, n)}
+	s := &street{t: t, sessions: sessions, nodes: make([]*cluster.Node, n)}
 	var voters []cluster.Voter
 	var listeners []net.Listener
 	for id := int32(1); id <= int32(n); id++ {
@@ -152,8 +167,7 @@ func newStreet(t *testing.T, n int) *street {
 	return s
 }
 
-// session is short, for the test waits for it to end in real time, and longer than two busy cores keep a client from its heartbeats.
-func (s *street) session() time.Duration { return 3 * time.Second }
+func (s *street) session() time.Duration { return s.sessions }
 
 // pace has franz-go ask for news as often as sessions are short here: by itself it waits for up to 2.5 s between tries, and for 5 s before it asks again where things are. It gives up after as long as by itself.
 func (s *street) pace() []kgo.Opt {

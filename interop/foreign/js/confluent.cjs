@@ -16,5 +16,6 @@ run({
   sendOptions: () => ({}),
   consumer: (groupId, protocol) => kafka(login()).consumer({ 'group.id': groupId, 'group.protocol': protocol, 'auto.offset.reset': 'earliest', 'enable.auto.commit': false }),
   subscribe: (c, topic) => c.subscribe({ topics: [topic] }),
+  refused: /auth|timed out/i, // its admin does not tell why
   assigned: c => () => { try { return c.assignment().length } catch { return 0 } }
 })

@@ -63,8 +63,7 @@ group() { # PROTOCOL
 	seq 400 | kafka ConsoleProducer --topic "$t" --producer-property partitioner.class=org.apache.kafka.clients.producer.RoundRobinPartitioner >/dev/null
 	all() { [ "$(sort -nu "$WORK/$t".* | wc -l)" = 400 ]; }
 	until_ok 20 all
-	kill -INT $(jobs -p) # they commit and leave
-	kill $(jobs -p) 2>/dev/null
+	for i in $(jobs -p); do kill -TERM $(pgrep -P "$i"); done # the tools commit and leave
 	wait
 	has "$(kafka consumer.group.ConsumerGroupCommand --describe --group "$t" --state 2>&1)" 'Empty'
 	same "$(kafka consumer.group.ConsumerGroupCommand --describe --group "$t" 2>/dev/null | awk -v t="$t" '$2 == t {lag += $6; at += $4} END {print at, lag}')" "400 0"

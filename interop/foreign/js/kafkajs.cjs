@@ -13,7 +13,8 @@ const zstd = new Promise(resolve => ZstdCodec.run(z => resolve(new z.Simple())))
 CompressionCodecs[CompressionTypes.ZSTD] = codec(async b => (await zstd).compress(new Uint8Array(b)), async b => (await zstd).decompress(new Uint8Array(b)))
 const types = { none: CompressionTypes.None, gzip: CompressionTypes.GZIP, snappy: CompressionTypes.Snappy, lz4: CompressionTypes.LZ4, zstd: CompressionTypes.ZSTD }
 
-const kafka = login => new Kafka({ brokers: env.BOOTSTRAP.split(','), logLevel: logLevel.ERROR, retry: { retries: 30, maxRetryTime: 2000 }, ...login })
+// A producer must outlast a leader's crash; an admin that asks for a topic which is gone tries as often as it may.
+const kafka = (login, retries = 6) => new Kafka({ brokers: env.BOOTSTRAP.split(','), logLevel: logLevel.ERROR, retry: { retries, maxRetryTime: 2000 }, ...login })
 const login = sasl => secure
   ? { ssl: { ca: [fs.readFileSync(env.CA, 'utf8')] }, sasl: { mechanism: 'scram-sha-512', username: env.SASL_USER, password: env.SASL_PASSWORD, ...sasl } }
   : {}
@@ -23,7 +24,7 @@ run({
   version: require('kafkajs/package.json').version,
   login,
   admin: l => kafka(l).admin(),
-  producer: o => kafka(o.login ?? login()).producer({ allowAutoTopicCreation: false, idempotent: !!o.idempotent, maxInFlightRequests: o.idempotent ? 1 : undefined }),
+  producer: o => kafka(o.login ?? login(), 30).producer({ allowAutoTopicCreation: false, idempotent: !!o.idempotent, maxInFlightRequests: o.idempotent ? 1 : undefined }),
   sendOptions: o => ({ acks: -1, compression: types[o.compression ?? 'none'] }),
   consumer: groupId => kafka(login()).consumer({ groupId, allowAutoTopicCreation: false }),
   subscribe: (c, topic) => c.subscribe({ topics: [topic], fromBeginning: true }),

@@ -79,7 +79,7 @@ var dependencies = []struct {
 }
 
 // machineStd is what a pure state machine may import of the standard library.
-var machineStd = strings.Fields("bytes cmp encoding/binary errors fmt iter maps math math/bits math/rand/v2 slices sort strconv strings time unicode/utf8")
+var machineStd = strings.Fields("bytes cmp encoding/binary errors fmt iter maps math math/bits math/rand/v2 net/netip slices sort strconv strings time unicode/utf8")
 
 // machineOnly lists the harmless part of packages that are otherwise no business of a machine.
 var machineOnly = map[string][]string{

@@ -14,6 +14,19 @@ type (
 	Partition = machine.Partition
 	// ScramUser is one user's credential of one SCRAM mechanism.
 	ScramUser = machine.ScramUser
+	// QuotaEntity is who a quota is for.
+	QuotaEntity = machine.QuotaEntity
+	// QuotaName is one part of a QuotaEntity.
+	QuotaName = machine.QuotaName
 	// Delta tells what changed between two images.
 	Delta = machine.Delta
+)
+
+// The types of the parts of a QuotaEntity, and the quotas that are enforced.
+const (
+	QuotaUser        = machine.QuotaUser
+	QuotaClientID    = machine.QuotaClientID
+	QuotaIP          = machine.QuotaIP
+	ProducerByteRate = machine.ProducerByteRate
+	ConsumerByteRate = machine.ConsumerByteRate
 )

@@ -45,6 +45,8 @@ func someRecords() []Record {
 		&RemoveScram{User: ScramUser{"alice", sasl.ScramSHA256}},
 		&ACLRecord{Binding: someBinding("orders")},
 		&RemoveACL{Binding: someBinding("orders")},
+		&QuotaRecord{Entity: QuotaEntity{User: QuotaName{Has: true, Name: "alice"}, ClientID: QuotaName{Has: true, Default: true}}, Key: ProducerByteRate, Value: 1e6},
+		&QuotaRecord{Entity: QuotaEntity{IP: QuotaName{Has: true, Name: "::1"}}, Key: ConnectionCreationRate, Remove: true},
 	}
 }
 

@@ -60,8 +60,8 @@ func (e *ApplyError) Unwrap() error { return e.Err }
 type draft struct {
 	base, img *Image
 
-	ownBrokers, ownTopics, ownConfigs, ownScram, ownACLs bool
-	owned                                                map[*Topic]bool // topics whose struct and partition slice are ours; partitions and configs are always replaced
+	ownBrokers, ownTopics, ownConfigs, ownScram, ownACLs, ownQuotas bool
+	owned                                                           map[*Topic]bool // topics whose struct and partition slice are ours; partitions and configs are always replaced
 
 	topics   map[string]struct{}
 	deleted  []*Topic

@@ -23,6 +23,7 @@ type Image struct {
 	NextProducerID int64
 	Scram          map[ScramUser]sasl.Credential // the users of SCRAM
 	ACLs           map[acl.Binding]struct{}
+	Quotas         map[QuotaEntity]map[string]float64 // by key
 }
 
 // ClusterDefault is the key of Image.BrokerConfigs under which the cluster-wide defaults are.
@@ -76,6 +77,7 @@ func Empty() *Image {
 	return &Image{
 		Offset: -1, Brokers: map[int32]*Broker{}, Topics: map[string]*Topic{}, TopicIDs: map[log.TopicID]*Topic{},
 		BrokerConfigs: map[int32]map[string]string{}, Scram: map[ScramUser]sasl.Credential{}, ACLs: map[acl.Binding]struct{}{},
+		Quotas: map[QuotaEntity]map[string]float64{},
 	}
 }
 
@@ -129,7 +131,7 @@ type Delta struct {
 	Deleted  []*Topic // topics (incarnations) that are gone
 	Brokers  []int32  // brokers that changed, sorted
 	Configs  bool     // broker configs changed
-	Security bool     // users of SCRAM or access control lists changed
+	Security bool     // users of SCRAM, access control lists or quotas changed
 }
 
 // Diff finds the delta between two images whose records in between are not known (a snapshot from the leader took their place).
@@ -166,7 +168,8 @@ func Diff(from, to *Image) Delta {
 	}
 	slices.Sort(d.Brokers)
 	d.Configs = !maps.EqualFunc(from.BrokerConfigs, to.BrokerConfigs, maps.Equal)
-	d.Security = !maps.Equal(from.ACLs, to.ACLs) || !maps.EqualFunc(from.Scram, to.Scram, sasl.Credential.Equal)
+	d.Security = !maps.Equal(from.ACLs, to.ACLs) || !maps.EqualFunc(from.Scram, to.Scram, sasl.Credential.Equal) ||
+		!maps.EqualFunc(from.Quotas, to.Quotas, maps.Equal)
 	return d
 }
 
@@ -206,7 +209,7 @@ func (img *Image) Records() []Record {
 	for _, b := range img.Bindings() {
 		rs = append(rs, &ACLRecord{Binding: b})
 	}
-	return rs
+	return append(rs, img.quotaRecords()...)
 }
 
 func appendConfigs(rs []Record, resource ResourceType, name string, values map[string]string) []Record {

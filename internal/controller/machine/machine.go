@@ -138,6 +138,8 @@ func (b *Batch) Handle(req kmsg.Request) (kmsg.Response, error) {
 		return b.listReassignments(req), nil
 	case *kmsg.AlterUserSCRAMCredentialsRequest:
 		return b.alterScram(req), nil
+	case *kmsg.AlterClientQuotasRequest:
+		return b.alterQuotas(req), nil
 	case *kmsg.CreateACLsRequest:
 		return b.createACLs(req), nil
 	case *kmsg.DeleteACLsRequest:

@@ -29,6 +29,7 @@ const (
 	kindPartitionChange  kind = 5
 	kindRemoveTopic      kind = 9
 	kindScram            kind = 11
+	kindQuota            kind = 14
 	kindProducerIDs      kind = 15
 	kindBrokerChange     kind = 17
 	kindACL              kind = 18
@@ -62,6 +63,8 @@ func newRecord(k kind) Record {
 		return &ACLRecord{}
 	case kindRemoveACL:
 		return &RemoveACL{}
+	case kindQuota:
+		return &QuotaRecord{}
 	case kindProducerIDs:
 		return &ProducerIDs{}
 	case kindBrokerChange:

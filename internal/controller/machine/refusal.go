@@ -62,6 +62,19 @@ func Refuse(req kmsg.Request, e *kerr.Error) kmsg.Response {
 		return resp
 	case *kmsg.AlterUserSCRAMCredentialsRequest:
 		return refuseScram(req, e)
+	case *kmsg.AlterClientQuotasRequest:
+		resp := req.ResponseKind().(*kmsg.AlterClientQuotasResponse)
+		for i := range req.Entries {
+			out := kmsg.NewAlterClientQuotasResponseEntry()
+			out.ErrorCode, out.ErrorMessage = e.Code, &message
+			for _, part := range req.Entries[i].Entity {
+				op := kmsg.NewAlterClientQuotasResponseEntryEntity()
+				op.Type, op.Name = part.Type, part.Name
+				out.Entity = append(out.Entity, op)
+			}
+			resp.Entries = append(resp.Entries, out)
+		}
+		return resp
 	case *kmsg.CreateACLsRequest:
 		resp := req.ResponseKind().(*kmsg.CreateACLsResponse)
 		for range req.Creations {

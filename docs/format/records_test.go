@@ -2,6 +2,7 @@ package format_test
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -108,7 +109,7 @@ func longs(list ...int64) []any {
 	return l
 }
 
-// metadataKinds has a record of every kind, with fields that differ.
+// metadataKinds has a record of every kind that the code knows, with fields that differ.
 func (v *verifier) metadataKinds() {
 	id := func(n byte) log.TopicID { return log.TopicID{n, 15: n} }
 	raw := func(n byte) string { i := id(n); return string(i[:]) }
@@ -162,6 +163,18 @@ func (v *verifier) metadataKinds() {
 		{11, &machine.ScramRecord{User: machine.ScramUser{Name: "eve", Mechanism: sasl.ScramSHA256}, Credential: credential}, values{
 			"user": "eve", "mechanism": int64(sasl.ScramSHA256), "iterations": int64(4096), "salt": string(keys.Salt), "storedKey": string(keys.StoredKey), "serverKey": string(keys.ServerKey), "tags": none,
 		}},
+		{
+			14, &machine.QuotaRecord{Entity: machine.QuotaEntity{User: machine.QuotaName{Has: true, Name: "u"}, IP: machine.QuotaName{Has: true, Name: "10.0.0.1"}}, Key: "k", Value: 1.5}, values{
+				"userHas": int64(1), "userDefault": int64(0), "user": "u", "clientIdHas": int64(0), "clientIdDefault": int64(0), "clientId": "", "ipHas": int64(1), "ipDefault": int64(0), "ip": "10.0.0.1",
+				"key": "k", "remove": int64(0), "value": 1.5, "tags": none,
+			},
+		},
+		{
+			14, &machine.QuotaRecord{Entity: machine.QuotaEntity{User: machine.QuotaName{Has: true, Default: true}, ClientID: machine.QuotaName{Has: true, Name: "c"}}, Key: "k", Remove: true}, values{
+				"userHas": int64(1), "userDefault": int64(1), "user": "", "clientIdHas": int64(1), "clientIdDefault": int64(0), "clientId": "c", "ipHas": int64(0), "ipDefault": int64(0), "ip": "",
+				"key": "k", "remove": int64(1), "value": 0.0, "tags": none,
+			},
+		},
 		{15, &machine.ProducerIDs{BrokerID: 1, BrokerEpoch: 2, Next: 3000}, values{"brokerId": int64(1), "brokerEpoch": int64(2), "nextProducerId": int64(3000), "tags": none}},
 		{17, &machine.BrokerChange{ID: 1, Epoch: 2, Fenced: machine.Set, InControlledShutdown: machine.Unset}, values{
 			"brokerId": int64(1), "brokerEpoch": int64(2), "fenced": int64(1), "inControlledShutdown": int64(-1), "directoryOffline": int64(0), "tags": none,
@@ -183,6 +196,11 @@ func (v *verifier) metadataKinds() {
 			v.fields("added", v.decode("metadata.replicas", tags[0]), values{"replicas": longs(5)})
 			v.fields("removed", v.decode("metadata.replicas", tags[1]), values{"replicas": longs(6)})
 		}
+	}
+	for kind := range int64(2000) {
+		// Whether the body of one zero is one of that kind does not matter.
+		_, err := machine.DecodeRecords(append(binary.AppendUvarint([]byte{1, 1}, uint64(kind)), 1, 0))
+		v.is(fmt.Sprintf("a table of kind %d", kind), v.t[fmt.Sprintf("metadata.%d", kind)] != nil, !errors.Is(err, machine.ErrUnknownRecord))
 	}
 	for i, f := range []struct {
 		name string
@@ -350,6 +368,10 @@ func (v *verifier) offsetsKinds() {
 			values{"type": int64(16), "group": "g", "regex": "x"},
 			values{"version": int64(0), "topicCount": int64(1), "topics": []any{[]byte("t")}, "resolvedVersion": int64(2), "resolvedAt": int64(3), "tags": none},
 		},
+	}
+	for typ := range int64(64) {
+		e, err := entry.Parse([]byte{0, byte(typ)}, nil)
+		v.is(fmt.Sprintf("tables of type %d", typ), groupTables[typ] != "", e != nil || err != nil)
 	}
 	for _, x := range all {
 		b, ok := x.entry.AppendValue(nil)

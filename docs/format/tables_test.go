@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -152,7 +153,7 @@ func parseTable(rows []string) (*table, error) {
 }
 
 // fixedSizes of the types that have one.
-var fixedSizes = map[string]int{"int8": 1, "int16": 2, "int32": 4, "int64": 8, "uint32": 4, "uint64": 8, "uuid": 16}
+var fixedSizes = map[string]int{"int8": 1, "int16": 2, "int32": 4, "int64": 8, "uint32": 4, "uint64": 8, "float64": 8, "uuid": 16}
 
 // checkOffsets holds offsets and sizes against each other and against the types.
 func (t *table) checkOffsets() error {
@@ -183,7 +184,7 @@ func (t *table) checkOffsets() error {
 	return nil
 }
 
-// values is what a table reads: numbers are int64 or uint64, bytes and strings are []byte (nil for null), lists are []any.
+// values is what a table reads: numbers are int64, uint64 or float64, bytes and strings are []byte (nil for null), lists are []any.
 type values map[string]any
 
 // decoder reads bytes by tables.
@@ -340,6 +341,9 @@ func (d *decoder) field(f field, v values) (any, error) {
 	case "uint64", "xxhash64":
 		b, err := d.take(8)
 		return uint64(signed(b)), err
+	case "float64":
+		b, err := d.take(8)
+		return math.Float64frombits(uint64(signed(b))), err
 	case "uuid":
 		return d.take(16)
 	case "varint", "varlong":

@@ -2,7 +2,13 @@
 
 package broker
 
-import "testing"
+import (
+	"math"
+	"testing"
+
+	"github.com/insynclog/insync/internal/controller"
+	"github.com/insynclog/insync/transport"
+)
 
 // TestAllocationsPerRequest are the ceilings of what a request on the hot paths allocates, whatever its number of records.
 func TestAllocationsPerRequest(t *testing.T) {
@@ -18,5 +24,20 @@ func TestAllocationsPerRequest(t *testing.T) {
 	fetch := fetchRequest("t", 0, 2)
 	if got := testing.AllocsPerRun(500, func() { drop(d.call(fetch)) }); got > 1 {
 		t.Errorf("fetch allocates %v times", got)
+	}
+
+	// Nor do quotas cost any.
+	d.info = transport.ConnInfo{Identity: transport.Identity{Principal: transport.Anonymous, Peer: true}}
+	everybody := ""
+	h.setQuota(&everybody, nil, controller.ProducerByteRate, math.MaxInt32)
+	h.setQuota(&everybody, nil, controller.ConsumerByteRate, math.MaxInt32)
+	if got := testing.AllocsPerRun(500, func() { drop(d.call(produce)) }); got > 1 {
+		t.Errorf("produce with a quota allocates %v times", got)
+	}
+	if got := testing.AllocsPerRun(500, func() { drop(d.call(fetch)) }); got > 1 {
+		t.Errorf("fetch with a quota allocates %v times", got)
+	}
+	if n := len(h.nodes[1].used.of); n != 2 {
+		t.Errorf("%d quotas were used", n)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/insynclog/insync/internal/controller"
 	"github.com/insynclog/insync/log"
 	"github.com/insynclog/insync/log/record"
 	"github.com/insynclog/insync/replication"
@@ -24,11 +25,12 @@ import (
 //   - Transactional batches: without a transactional id TRANSACTIONAL_ID_AUTHORIZATION_FAILED; with one INVALID_TXN_STATE, because this node has no transaction coordinator that could have
 //     enrolled the partition (KIP-890).
 //   - A node that lost its controller (self-fencing) answers NOT_LEADER_OR_FOLLOWER.
+//   - Whoever is over its quota is told how long to wait, and its connection is not read for that long (KIP-219).
 //
 // Versions:
 //   - v7: zstd (else UNSUPPORTED_COMPRESSION_TYPE) · v5: log start offset · v8: error message and the records at fault (KIP-467)
 //   - v10: current leader and its address (KIP-951) · v13: topic ids (KIP-516)
-func (b *Broker) produce(_ context.Context, r *transport.Request, reply func(transport.Reply)) {
+func (b *Broker) produce(ctx context.Context, r *transport.Request, reply func(transport.Reply)) {
 	req := r.Message.(*kmsg.ProduceRequest)
 	if req.Version < 3 {
 		reply(transport.Reply{Close: true})
@@ -40,6 +42,8 @@ func (b *Broker) produce(_ context.Context, r *transport.Request, reply func(tra
 		op.release, op.expire = op.recycle, op.timeOut
 	}
 	op.begin(req, reply)
+	wait := b.spend(controller.ProducerByteRate, r.Conn, r.ClientID, recordBytes(req))
+	op.resp.ThrottleMillis = int32(wait.Milliseconds())
 	refused := op.refuseAll(r)
 	n := 0
 	for t := range req.Topics {
@@ -55,6 +59,7 @@ func (b *Broker) produce(_ context.Context, r *transport.Request, reply func(tra
 		}
 	}
 	op.submitted()
+	b.mute(ctx, wait)
 }
 
 // produceOp is one produce request under way. It is used again when its answer was released.
@@ -333,4 +338,14 @@ func (op *produceOp) recycle() {
 	op.req, op.reply, op.timed = nil, nil, false
 	op.resp = kmsg.ProduceResponse{}
 	op.b.produceOps.Put(op)
+}
+
+// recordBytes is the size of what a request wants to append.
+func recordBytes(req *kmsg.ProduceRequest) (n int) {
+	for i := range req.Topics {
+		for j := range req.Topics[i].Partitions {
+			n += len(req.Topics[i].Partitions[j].Records)
+		}
+	}
+	return n
 }

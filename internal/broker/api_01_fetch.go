@@ -23,8 +23,10 @@ import (
 //   - A follower's fetch is recorded once, before it waits. Its parked fetch is also answered for a high watermark alone: see followerWake.
 //   - Records are never null, and go out as file ranges where the connection can send them.
 //   - A node that lost its controller (self-fencing) answers NOT_LEADER_OR_FOLLOWER.
+//   - A consumer over its quota is told how long to wait, and its connection is not read for that long (KIP-219). A fetch gets at most what its quota gives in ten seconds.
 //
-// Differs from Kafka: the nearest replica is chosen (KIP-392) without replica.selector.class, whenever the consumer names its rack and a replica in the ISR is in it and the leader is not.
+// Differs from Kafka: the nearest replica is chosen (KIP-392) without replica.selector.class, whenever the consumer names its rack and a replica in the ISR is in it and the leader is not. A fetch that goes
+// over a quota has its records, and waits after them; Kafka answers it without any, and it is asked again.
 //
 // Versions:
 //   - up to 5: KAFKA_STORAGE_ERROR is NOT_LEADER_OR_FOLLOWER
@@ -47,8 +49,10 @@ func (b *Broker) fetch(ctx context.Context, r *transport.Request, reply func(tra
 		op.refuse(code)
 		return
 	}
+	toll := op.toll
 	op.ctx = ctx
 	op.resume()
+	b.muteAfter(ctx, toll)
 }
 
 // maxFetchBytes is fetch.max.bytes.
@@ -59,11 +63,13 @@ var noRecords = []byte{}
 
 // fetchOp is one fetch under way. It and everything it refers to is used again when its answer was released.
 type fetchOp struct {
-	b     *Broker
-	req   *kmsg.FetchRequest
-	conn  *transport.ConnInfo
-	guest *guest
-	reply func(transport.Reply)
+	b      *Broker
+	req    *kmsg.FetchRequest
+	conn   *transport.ConnInfo
+	guest  *guest
+	client string             // its id
+	toll   chan time.Duration // nil without: see Broker.toll
+	reply  func(transport.Reply)
 
 	follower    int32 // -1 of consumers
 	brokerEpoch int64
@@ -126,7 +132,7 @@ func (a *fetchAnswer) turns() bool {
 
 func (op *fetchOp) begin(r *transport.Request, reply func(transport.Reply)) {
 	req := r.Message.(*kmsg.FetchRequest)
-	op.req, op.conn, op.guest, op.reply = req, r.Conn, op.b.guestOf(r), reply
+	op.req, op.conn, op.guest, op.client, op.reply = req, r.Conn, op.b.guestOf(r), r.ClientID, reply
 	op.follower, op.brokerEpoch = req.ReplicaID, -1
 	if req.Version >= 15 {
 		op.follower, op.brokerEpoch = req.ReplicaState.ID, req.ReplicaState.Epoch
@@ -140,6 +146,11 @@ func (op *fetchOp) begin(r *transport.Request, reply func(transport.Reply)) {
 		op.as = replication.ReadUncommitted
 	}
 	op.limit = int(min(max(req.MaxBytes, 0), maxFetchBytes))
+	if op.follower < 0 {
+		var most int
+		op.toll, most = op.b.toll(op.conn, op.client)
+		op.limit = min(op.limit, most)
+	}
 	op.need = min(int(req.MinBytes), op.limit)
 	op.wait = time.Duration(req.MaxWaitMillis) * time.Millisecond
 	op.now = time.Now()

@@ -43,6 +43,8 @@ const (
 	keyAlterReassignments      int16 = 45
 	keyListReassignments       int16 = 46
 	keyOffsetDelete            int16 = 47
+	keyDescribeQuotas          int16 = 48
+	keyAlterQuotas             int16 = 49
 	keyDescribeScram           int16 = 50
 	keyAlterScram              int16 = 51
 	keyDescribeQuorum          int16 = 55
@@ -116,6 +118,8 @@ func apis() []api {
 		{keyAlterReassignments, 0, 1, (*Broker).alterReassignments, false, false},
 		{keyListReassignments, 0, 0, (*Broker).listReassignments, false, false},
 		{keyOffsetDelete, 0, 0, (*Broker).offsetDelete, false, false},
+		{keyDescribeQuotas, 0, 1, (*Broker).describeQuotas, false, false},
+		{keyAlterQuotas, 0, 1, (*Broker).alterQuotas, false, false},
 		{keyDescribeScram, 0, 0, (*Broker).describeScram, false, false},
 		{keyAlterScram, 0, 0, (*Broker).alterScram, false, false},
 		{keyDescribeQuorum, 0, 2, (*Broker).describeQuorum, false, false},

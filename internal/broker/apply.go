@@ -151,6 +151,7 @@ func (a *applier) apply(d *controller.Delta) {
 		a.configure(d.New)
 	}
 	if d.Security {
+		b.quotas.Store(newQuotas(d.New, &b.used))
 		if err := b.takeRules(d.New); err != nil { // what metadata holds was checked
 			b.logger.Error("access control lists of metadata cannot be used: the old ones stay", "node", b.c.NodeID, "error", err)
 		}

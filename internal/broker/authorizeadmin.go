@@ -326,19 +326,19 @@ func rules() map[int16]authorization {
 		29:                  onCluster(acl.Describe, clusterRefused), // DescribeAcls
 		30:                  onCluster(acl.Alter, clusterRefused),    // CreateAcls
 		31:                  onCluster(acl.Alter, clusterRefused),    // DeleteAcls
-		33:                  mayAlterConfigs,
-		35:                  onCluster(acl.Describe, clusterRefused),        // DescribeLogDirs
-		43:                  onCluster(acl.Alter, clusterRefused),           // ElectLeaders
-		45:                  onCluster(acl.Alter, clusterRefused),           // AlterPartitionReassignments
-		46:                  onCluster(acl.Describe, clusterRefused),        // ListPartitionReassignments
-		48:                  onCluster(acl.DescribeConfigs, clusterRefused), // DescribeClientQuotas
-		49:                  onCluster(acl.AlterConfigs, clusterRefused),    // AlterClientQuotas
-		50:                  onCluster(acl.Describe, clusterRefused),        // DescribeUserScramCredentials
-		51:                  onCluster(acl.Alter, clusterRefused),           // AlterUserScramCredentials
-		55:                  onCluster(acl.Describe, clusterRefused),        // DescribeQuorum
-		57:                  onCluster(acl.Alter, clusterRefused),           // UpdateFeatures
+		keyAlterConfigs:     mayAlterConfigs,
+		35:                  onCluster(acl.Describe, clusterRefused), // DescribeLogDirs
+		43:                  onCluster(acl.Alter, clusterRefused),    // ElectLeaders
+		45:                  onCluster(acl.Alter, clusterRefused),    // AlterPartitionReassignments
+		46:                  onCluster(acl.Describe, clusterRefused), // ListPartitionReassignments
+		keyDescribeQuotas:   onCluster(acl.DescribeConfigs, clusterRefused),
+		keyAlterQuotas:      onCluster(acl.AlterConfigs, clusterRefused),
+		50:                  onCluster(acl.Describe, clusterRefused), // DescribeUserScramCredentials
+		51:                  onCluster(acl.Alter, clusterRefused),    // AlterUserScramCredentials
+		55:                  onCluster(acl.Describe, clusterRefused), // DescribeQuorum
+		57:                  onCluster(acl.Alter, clusterRefused),    // UpdateFeatures
 		61:                  mayDescribeProducers,
-		64:                  onCluster(acl.Alter, clusterRefused), // UnregisterBroker
+		keyUnregisterBroker: onCluster(acl.Alter, clusterRefused),
 		65:                  mayDescribeTransactions,
 		66:                  mayListTransactions,
 		71:                  open,                                           // GetTelemetrySubscriptions

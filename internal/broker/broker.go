@@ -128,6 +128,9 @@ type Broker struct {
 	fetchOps    sync.Pool
 	produceOps  sync.Pool
 
+	quotas   atomic.Pointer[quotas] // nil: none
+	used     quotaUse
+	tolls    sync.Pool
 	serving  throttle // of followers that catch up
 	catching throttle // of this node's replicas that do
 
@@ -252,6 +255,7 @@ func (b *Broker) join(ctx context.Context, ctl *controller.Controller) error {
 		return err
 	}
 	b.setThrottles(img)
+	b.quotas.Store(newQuotas(img, &b.used))
 	b.image.Store(img)
 	unsubscribe := ctl.Subscribe(func(d controller.Delta) {
 		b.image.Store(d.New)

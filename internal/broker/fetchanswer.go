@@ -2,7 +2,9 @@ package broker
 
 import (
 	"errors"
+	"time"
 
+	"github.com/insynclog/insync/internal/controller"
 	"github.com/insynclog/insync/log"
 	"github.com/insynclog/insync/replication"
 	"github.com/insynclog/insync/transport"
@@ -27,6 +29,11 @@ func (op *fetchOp) answer() {
 	op.resp = kmsg.FetchResponse{Version: op.req.Version}
 	files := op.conn != nil && op.conn.SendFile
 	op.build(files)
+	toll, wait := op.toll, time.Duration(0)
+	if op.follower < 0 {
+		wait = op.b.spend(controller.ConsumerByteRate, op.conn, op.client, op.bytes)
+		op.resp.ThrottleMillis = int32(wait.Milliseconds())
+	}
 	for i := range op.got {
 		a := &op.got[i]
 		if a.err != nil {
@@ -53,8 +60,11 @@ func (op *fetchOp) answer() {
 		out.Files = op.files
 	}
 	reply := op.reply
-	op.reply = nil
+	op.reply, op.toll = nil, nil
 	reply(out)
+	if toll != nil {
+		toll <- wait
+	}
 }
 
 // dropAlone ends the watching of a fetch without a session.
@@ -91,7 +101,7 @@ func (op *fetchOp) recycle() {
 	if op.tainted {
 		return
 	}
-	op.ctx = nil
+	op.ctx, op.toll = nil, nil
 	op.req, op.conn, op.reply, op.session, op.set, op.buf, op.watched = nil, nil, nil, nil, nil, nil, false
 	op.b.fetchOps.Put(op)
 }

@@ -71,6 +71,8 @@ func notController(resp kmsg.Response) bool {
 		return not(r.ErrorCode)
 	case *kmsg.ListPartitionReassignmentsResponse:
 		return not(r.ErrorCode)
+	case *kmsg.AlterClientQuotasResponse:
+		return len(r.Entries) > 0 && not(r.Entries[0].ErrorCode)
 	case *kmsg.AlterUserSCRAMCredentialsResponse:
 		return len(r.Results) > 0 && not(r.Results[0].ErrorCode)
 	case *kmsg.CreateACLsResponse:

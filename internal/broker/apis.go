@@ -49,6 +49,7 @@ const (
 	keyAlterScram              int16 = 51
 	keyDescribeQuorum          int16 = 55
 	keyAlterPartition          int16 = 56
+	keyUpdateFeatures          int16 = 57
 	keyDescribeCluster         int16 = 60
 	keyDescribeProducers       int16 = 61
 	keyBrokerRegistration      int16 = 62
@@ -123,6 +124,7 @@ func apis() []api {
 		{keyDescribeScram, 0, 0, (*Broker).describeScram, false, false},
 		{keyAlterScram, 0, 0, (*Broker).alterScram, false, false},
 		{keyDescribeQuorum, 0, 2, (*Broker).describeQuorum, false, false},
+		{keyUpdateFeatures, 0, 2, (*Broker).updateFeatures, false, false},
 		{keyDescribeCluster, 0, 2, (*Broker).describeCluster, false, false},
 		{keyUnregisterBroker, 0, 0, (*Broker).unregisterBroker, false, false},
 		{keyDescribeProducers, 0, 0, (*Broker).describeProducers, false, false},

@@ -336,7 +336,7 @@ func rules() map[int16]authorization {
 		50:                  onCluster(acl.Describe, clusterRefused), // DescribeUserScramCredentials
 		51:                  onCluster(acl.Alter, clusterRefused),    // AlterUserScramCredentials
 		55:                  onCluster(acl.Describe, clusterRefused), // DescribeQuorum
-		57:                  onCluster(acl.Alter, clusterRefused),    // UpdateFeatures
+		keyUpdateFeatures:   onCluster(acl.Alter, clusterRefused),
 		61:                  mayDescribeProducers,
 		keyUnregisterBroker: onCluster(acl.Alter, clusterRefused),
 		65:                  mayDescribeTransactions,

@@ -166,7 +166,7 @@ type quotaClient struct {
 	*transport.Client
 	t      *testing.T
 	topic  log.TopicID // of "t"
-	offset int64 // to fetch
+	offset int64       // to fetch
 }
 
 func (h *harness) client(t *testing.T, id string) *quotaClient {

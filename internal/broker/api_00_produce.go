@@ -42,8 +42,11 @@ func (b *Broker) produce(ctx context.Context, r *transport.Request, reply func(t
 		op.release, op.expire = op.recycle, op.timeOut
 	}
 	op.begin(req, reply)
-	wait := b.spend(controller.ProducerByteRate, r.Conn, r.ClientID, recordBytes(req))
-	op.resp.ThrottleMillis = int32(wait.Milliseconds())
+	var wait time.Duration
+	if q := b.quotasFor(r.Conn); q != nil {
+		wait = q.spend(controller.ProducerByteRate, r.Conn, r.ClientID, recordBytes(req), op.now)
+		op.resp.ThrottleMillis = int32(wait.Milliseconds())
+	}
 	refused := op.refuseAll(r)
 	n := 0
 	for t := range req.Topics {

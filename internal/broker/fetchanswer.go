@@ -31,8 +31,10 @@ func (op *fetchOp) answer() {
 	op.build(files)
 	toll, wait := op.toll, time.Duration(0)
 	if op.follower < 0 {
-		wait = op.b.spend(controller.ConsumerByteRate, op.conn, op.client, op.bytes)
-		op.resp.ThrottleMillis = int32(wait.Milliseconds())
+		if q := op.b.quotasFor(op.conn); q != nil {
+			wait = q.spend(controller.ConsumerByteRate, op.conn, op.client, op.bytes, time.Now())
+			op.resp.ThrottleMillis = int32(wait.Milliseconds())
+		}
 	}
 	for i := range op.got {
 		a := &op.got[i]

@@ -75,9 +75,9 @@ func (q *quotas) limit(quota, user, clientID string) (rate float64, k quotaKey, 
 	return 0, quotaKey{}, false
 }
 
-// spend counts n more at a time, and returns how long its client has to wait for its rate to be within bounds again.
-func (q *quotas) spend(quota, user, clientID string, n int, now time.Time) time.Duration {
-	rate, k, ok := q.limit(quota, user, clientID)
+// spend counts n bytes of a connection's client, and returns how long it has to wait for its rate to be within bounds again. The answer says so, and after it the connection waits.
+func (q *quotas) spend(quota string, c *transport.ConnInfo, clientID string, n int, now time.Time) time.Duration {
+	rate, k, ok := q.limit(quota, quotaUser(c), clientID)
 	if !ok {
 		return 0
 	}
@@ -174,15 +174,6 @@ func (b *Broker) quotasFor(c *transport.ConnInfo) *quotas {
 		return nil
 	}
 	return q
-}
-
-// spend counts what a connection's client produced or consumed. The client is told in the answer how long it has to wait, and after it its connection waits.
-func (b *Broker) spend(quota string, c *transport.ConnInfo, clientID string, n int) time.Duration {
-	q := b.quotasFor(c)
-	if q == nil || n == 0 {
-		return 0
-	}
-	return q.spend(quota, quotaUser(c), clientID, n, time.Now())
 }
 
 // maxMute is how long a connection is not read at most. Kafka would take it for idle then: connections.max.idle.ms. A client that has gone is not noticed before.

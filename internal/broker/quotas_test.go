@@ -129,12 +129,12 @@ func TestUsage(t *testing.T) {
 
 func TestQuotaUseIsForgotten(t *testing.T) {
 	q := newQuotas(&controller.Image{Quotas: map[controller.QuotaEntity]map[string]float64{{ClientID: everybody}: {"q": 1}}}, &quotaUse{})
-	now := time.Unix(1000, 0)
+	now, u := time.Unix(1000, 0), &transport.ConnInfo{}
 	for i := range 100 {
-		q.spend("q", "u", strconv.Itoa(i), 1, now)
+		q.spend("q", u, strconv.Itoa(i), 1, now)
 	}
-	q.spend("q", "u", "1", 1, now.Add(quotaIdle/2))
-	q.spend("q", "u", "new", 1, now.Add(quotaIdle))
+	q.spend("q", u, "1", 1, now.Add(quotaIdle/2))
+	q.spend("q", u, "new", 1, now.Add(quotaIdle))
 	assert.Len(t, q.used.of, 2)
 }
 

@@ -31,17 +31,18 @@ const (
 	firstVote  = 100 * time.Millisecond // the peers have to sync their votes
 )
 
-func newCampaign(c Config, now time.Time) campaign {
-	place := 0
-	for _, id := range c.Voters {
-		if id < c.NodeID {
-			place++
-		}
-	}
+func newCampaign(c Config, place int, now time.Time) campaign {
+	place = max(place, 0)
 	return campaign{
 		timeout: c.Tick * time.Duration(c.ElectionTicks), later: c.Tick / 2 * time.Duration(place), place: place,
 		at: now.Add(firstLater * time.Duration(place)), retry: firstRetry, max: firstMax, vote: firstVote,
 	}
+}
+
+// stand takes the node's place in the list of voters; -1 if it is not there.
+func (v *campaign) stand(place int, tick time.Duration) {
+	v.place = max(place, 0)
+	v.later = tick / 2 * time.Duration(v.place)
 }
 
 // leaderSeen starts the wait anew.
@@ -104,8 +105,8 @@ type greeting struct {
 
 const firstGreeting = 10 * time.Millisecond
 
-func newGreeting(voters []uint64, self uint64, now time.Time, heartbeat time.Duration) greeting {
-	silent := slices.DeleteFunc(slices.Clone(voters), func(id uint64) bool { return id == self })
+func newGreeting(members []uint64, self uint64, now time.Time, heartbeat time.Duration) greeting {
+	silent := slices.DeleteFunc(slices.Clone(members), func(id uint64) bool { return id == self })
 	return greeting{silent: silent, at: now.Add(firstGreeting), gap: firstGreeting, max: heartbeat}
 }
 

@@ -17,8 +17,10 @@ import (
 // Config sets up a Controller. Durations of zero are the defaults named.
 type Config struct {
 	NodeID    int32
-	ClusterID string  // "" = made up by the first controller of a new cluster; otherwise must match
-	Voters    []int32 // all members of the quorum, this node among them, the same list on every node
+	ClusterID string // "" = made up by the first controller of a new cluster; otherwise must match
+	// Voters found the quorum, this node among them, the same list on each of them. None: the node waits for the leader of a quorum that it was added to. Once a quorum was changed the list counts no more.
+	Voters []int32
+	Addrs  map[int32]string // of the Voters
 
 	FS          vfs.FS
 	Dir         string      // the directory of the metadata log, "…/__cluster_metadata-0"; nobody else opens it
@@ -26,6 +28,9 @@ type Config struct {
 
 	// Send hands raft messages to a peer. It must not block: what cannot be sent is dropped, raft repeats it. Each element is one encoded message; the slice and its elements are not kept by the controller.
 	Send func(to int32, msgs [][]byte)
+
+	// Peer is told where a member is, before anything is sent to it, and when that changes. It is called on the controller's goroutine and by Start, and must not block.
+	Peer func(id int32, addr string)
 
 	Tick               time.Duration // 100 ms
 	ElectionTicks      int           // 10 (Kafka: controller.quorum.election.timeout.ms)
@@ -67,6 +72,9 @@ func (c Config) withDefaults() Config {
 	if c.Send == nil {
 		c.Send = func(int32, [][]byte) {}
 	}
+	if c.Peer == nil {
+		c.Peer = func(int32, string) {}
+	}
 	c.Voters = slices.Sorted(slices.Values(c.Voters))
 	return c
 }
@@ -77,7 +85,7 @@ func (c Config) validate() error {
 	if c.NodeID < 0 {
 		add("node id %d is negative", c.NodeID)
 	}
-	if !slices.Contains(c.Voters, c.NodeID) {
+	if len(c.Voters) > 0 && !slices.Contains(c.Voters, c.NodeID) {
 		add("node %d is not among the voters %v", c.NodeID, c.Voters)
 	}
 	for i, id := range c.Voters {
@@ -109,9 +117,13 @@ func (c Config) validate() error {
 	return nil
 }
 
-func (c Config) machine() machine.Config {
+func (c Config) machine(founders []int32) machine.Config {
+	var voters []machine.Member
+	for _, id := range founders {
+		voters = append(voters, machine.Member{ID: id, Addr: c.Addrs[id], Voter: true})
+	}
 	return machine.Config{
-		ClusterID: c.ClusterID, SessionTimeout: c.SessionTimeout, DefaultPartitions: c.DefaultPartitions, DefaultReplication: c.DefaultReplication,
+		ClusterID: c.ClusterID, Voters: voters, SessionTimeout: c.SessionTimeout, DefaultPartitions: c.DefaultPartitions, DefaultReplication: c.DefaultReplication,
 		PreferredInterval: c.PreferredInterval, Static: c.Static, Rand: c.Rand,
 	}
 }

@@ -25,7 +25,7 @@ func (c *contact) answered(match, end uint64, now time.Time) {
 	c.fetched, c.end = now, end
 }
 
-// contacted notes a message from a voter while this node leads.
+// contacted notes a message from a member while this node leads.
 func (d *driver) contacted(m *pb.Message, now time.Time) {
 	if t := m.GetType(); m.GetTerm() != d.term || t != pb.MsgAppResp && t != pb.MsgHeartbeatResp {
 		return

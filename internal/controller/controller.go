@@ -59,7 +59,7 @@ const (
 	maxInboxBytes = 64 << 20
 )
 
-// Start opens the metadata log, recovers the image and joins the quorum. A quorum of one elects itself before Start returns.
+// Start opens the metadata log, recovers the image and joins the quorum. The only voter elects itself before Start returns.
 // Errors: *log.CorruptError or *log.StorageError of the metadata log (the node must not run), *VotersError, *ClusterIDError, *ConfigError with all config problems at once.
 func Start(config Config) (*Controller, error) {
 	config = config.withDefaults()
@@ -193,6 +193,15 @@ func (l *call) answer(resp kmsg.Response, err error) {
 	close(l.done)
 }
 
+// letGo closes judged if it is not closed yet. Only the driver does.
+func (l *call) letGo() {
+	select {
+	case <-l.judged:
+	default:
+		close(l.judged)
+	}
+}
+
 // Handle answers a controller request (CreateTopics, DeleteTopics, CreatePartitions, IncrementalAlterConfigs, AlterPartition, BrokerRegistration, BrokerHeartbeat, AllocateProducerIDs) after its effect is committed and applied here. On a node that is not the active controller the answer carries NOT_CONTROLLER and nothing happened.
 // REQUEST_TIMED_OUT means that nothing is known: the request's own timeout ended, or this node lost its leadership before the effect was committed.
 //
@@ -282,6 +291,7 @@ type QuorumStatus struct {
 	Term          int64
 	HighWatermark int64 // commit index as offset, exclusive
 	Voters        []VoterStatus
+	Observers     []VoterStatus // follow without a vote
 }
 
 // VoterStatus is one member of the quorum; what it says of others is known on the leader only.
@@ -310,7 +320,7 @@ func (c *Controller) Err() error {
 
 // Resign gives up leadership to another voter if this node leads, waiting at most until ctx ends.
 func (c *Controller) Resign(ctx context.Context) {
-	if c.leader.Load().node != c.c.NodeID || len(c.c.Voters) == 1 {
+	if c.leader.Load().node != c.c.NodeID || len(c.Status().Voters) == 1 {
 		return
 	}
 	c.mu.Lock()

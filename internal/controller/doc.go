@@ -16,10 +16,12 @@
 // Concurrency: one goroutine (Controller.run, started by Start, stopped by Close or by a failure) owns raft, log, machine and sessions, and calls subscribers. All exported
 // methods are safe for concurrent use; none of them may be called from a subscriber except Image, Leader, Status and Step.
 //
-// Elections: see campaign. A quorum of one elects itself in Start and needs no ticks. In a larger one only the leader ticks, a follower waits for its leader's silence. While no
+// Elections: see campaign. The only voter elects itself in Start; a node that is alone needs no ticks. In a larger one only the leader ticks, a follower waits for its leader's silence. While no
 // leader was ever known here, voters ask for votes at once (lowest id first), so that a new cluster forms as soon as its members reach each other.
 //
-// What it does not do: change the set of voters (a list that differs from the stored one is an error), forward requests to the active controller,
+// Members: voters and observers (learners) come and go by requests, one change at a time; see membership. Config.Voters only founds a quorum.
+//
+// What it does not do: forward requests to the active controller,
 // answer quorum requests of Kafka's own Raft.
 //
 // Sources of truth: KIP-500, KIP-595, KIP-631 for the roles; go.etcd.io/raft for the protocol between voters, which is not Kafka's.

@@ -3,6 +3,7 @@ package controller
 import (
 	"fmt"
 	"log/slog"
+	"maps"
 	"runtime/debug"
 	"slices"
 	"time"
@@ -38,7 +39,7 @@ type driver struct {
 	machine    *machine.Machine // not nil while active
 	flight     *flight
 
-	alone    bool      // a quorum of one
+	members  membership
 	ticks    time.Time // when a leader's next raft tick is due
 	campaign campaign
 	planned  time.Time // when the timer was to wake the goroutine
@@ -50,6 +51,7 @@ type driver struct {
 // flight is the entry of ours that is not committed yet, and who waits for it.
 type flight struct {
 	index, term uint64
+	members     bool // it changes them
 	calls       []*call
 	answers     []kmsg.Response
 }
@@ -61,25 +63,34 @@ func newDriver(c *Controller, s *storage) (*driver, error) {
 	d.node, err = raft.NewRawNode(&raft.Config{
 		ID: d.id, ElectionTick: c.c.ElectionTicks, HeartbeatTick: c.c.HeartbeatTicks, Storage: s, Applied: uint64(c.image.Load().Offset + 1),
 		MaxSizePerMsg: 1 << 20, MaxCommittedSizePerReady: 64 << 20, MaxInflightMsgs: 64,
-		CheckQuorum: true, PreVote: true, DisableProposalForwarding: true, Logger: raftLogger{d.log},
+		CheckQuorum: true, PreVote: true, StepDownOnRemoval: true, DisableProposalForwarding: true, Logger: raftLogger{d.log},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("raft: %w", err)
 	}
 	d.term = s.hard.GetTerm()
 	now := time.Now()
-	d.alone, d.campaign = len(c.c.Voters) == 1, newCampaign(c.c, now)
+	d.members = newMembership(s.initial)
+	d.campaign = newCampaign(c.c, slices.Index(d.members.voters, d.id), now)
+	d.introduce(c.image.Load())
+	for _, b := range s.registered {
+		if b.Addr != "" && b.ID != c.c.NodeID {
+			c.c.Peer(b.ID, b.Addr)
+		}
+	}
+	s.registered = nil
 	d.planned = now.Add(c.c.SessionTimeout)
 	return d, nil
 }
 
-// first runs before Start returns: a quorum of one elects itself and, in a new cluster, founds it.
+// first runs before Start returns: what is known to be committed is applied, the only voter elects itself and, in a new cluster, founds it.
 func (d *driver) first() (err error) {
 	defer d.recover(&err)
-	if d.alone {
-		if err := d.node.Campaign(); err != nil {
-			return fmt.Errorf("raft: %w", err)
-		}
+	if err := d.round(); err != nil || !d.members.sole(d.id) {
+		return err
+	}
+	if err := d.node.Campaign(); err != nil {
+		return fmt.Errorf("raft: %w", err)
 	}
 	return d.round()
 }
@@ -144,6 +155,7 @@ func (d *driver) end(err error) {
 	}
 	if d.flight != nil {
 		for _, l := range d.flight.calls {
+			l.letGo()
 			l.answer(nil, c.endError())
 		}
 	}
@@ -190,7 +202,7 @@ func (d *driver) intake(now time.Time) {
 		if !d.expected(m) {
 			continue
 		}
-		// The only error is that of a response from somebody who is no voter.
+		// The only error is that of a response from somebody who is no member.
 		_ = d.node.Step(m)
 		if d.leading {
 			d.greeting.heard(m, d.term)
@@ -205,17 +217,14 @@ func (d *driver) intake(now time.Time) {
 	}
 }
 
-// expected tells whether a message can be for this node from another voter. Raft itself trusts what it is given.
+// expected tells whether a message can be for this node from another one. Raft itself trusts what it is given. Whom this node does not know as a member yet may be one all the same, and lead.
 func (d *driver) expected(m *pb.Message) bool {
-	if m.GetTo() != d.id || m.GetFrom() == d.id {
+	if m.GetTo() != d.id || m.GetFrom() == d.id || nodeID(m.GetFrom()) < 0 {
 		return false
 	}
 	switch m.GetType() {
 	case pb.MsgApp, pb.MsgAppResp, pb.MsgVote, pb.MsgVoteResp, pb.MsgPreVote, pb.MsgPreVoteResp, pb.MsgSnap, pb.MsgHeartbeat, pb.MsgHeartbeatResp, pb.MsgTimeoutNow:
 	default:
-		return false
-	}
-	if !slices.Contains(d.store.voters, m.GetFrom()) {
 		return false
 	}
 	if m.GetType() == pb.MsgSnap {
@@ -228,7 +237,7 @@ func (d *driver) expected(m *pb.Message) bool {
 	return true
 }
 
-// greet tells voters who leads, if it still is this node.
+// greet tells members who leads, if it still is this node.
 func (d *driver) greet(now time.Time) error {
 	if !d.leading {
 		return nil
@@ -247,7 +256,7 @@ func (d *driver) resign() {
 	}
 	var to, match uint64
 	d.node.WithProgress(func(id uint64, _ raft.ProgressType, p progress) {
-		if id != d.id && p.RecentActive && p.Match >= match {
+		if id != d.id && !p.IsLearner && p.RecentActive && p.Match >= match {
 			to, match = id, p.Match
 		}
 	})
@@ -264,14 +273,19 @@ func (d *driver) clock(now time.Time) {
 	}
 	d.planned = now.Add(d.c.c.SessionTimeout)
 	switch {
-	case d.alone:
+	case d.leading && d.members.alone(d.id):
 	case d.leading:
 		if !now.Before(d.ticks) {
 			d.node.Tick()
 			d.ticks = now.Add(d.c.c.Tick)
 		}
-	case d.campaign.due(now, d.jitter()):
+	case !d.campaign.due(now, d.jitter()):
+	case d.members.votes(d.id):
 		_ = d.node.Campaign()
+	default:
+		// It may have got a vote that it does not know of, and must not hold it back for a leader that is silent.
+		_ = d.node.ForgetLeader()
+		d.campaign.at = now.Add(d.campaign.timeout)
 	}
 }
 
@@ -289,7 +303,7 @@ func (d *driver) deadline() time.Time {
 		}
 	}
 	switch {
-	case d.alone:
+	case d.leading && d.members.alone(d.id):
 	case d.leading:
 		earlier(d.ticks)
 		if d.greeting.active() {
@@ -324,12 +338,12 @@ func (d *driver) role(now time.Time) {
 		// Nothing of the new term is stored yet: raft has only just put its empty entry behind what is.
 		d.leading, d.activateAt, d.lastIndex = true, d.store.last, d.store.last+1
 		d.ticks, d.contacts = now.Add(d.c.c.Tick), map[uint64]contact{}
-		d.greeting = newGreeting(d.store.voters, d.id, now, d.c.c.Tick*time.Duration(d.c.c.HeartbeatTicks))
+		d.greeting = newGreeting(d.members.all(), d.id, now, d.c.c.Tick*time.Duration(d.c.c.HeartbeatTicks))
 		d.log.Info("metadata quorum: this node leads", "term", st.GetTerm(), "offset", d.store.last)
 	}
 	d.term = st.GetTerm()
 	if d.leading && d.machine == nil && d.applied() >= d.activateAt {
-		d.machine = machine.New(d.c.c.machine(), d.c.image.Load(), now)
+		d.machine = machine.New(d.c.c.machine(d.store.founders), d.c.image.Load(), now)
 	}
 	if !d.leading && len(d.calls) > 0 {
 		d.refuse(d.calls)
@@ -373,7 +387,7 @@ func (d *driver) judge(now time.Time) error {
 		return nil
 	}
 	due := !now.Before(d.machine.Deadline())
-	if len(d.calls) == 0 && !due && d.c.image.Load().ClusterID != "" {
+	if img := d.c.image.Load(); len(d.calls) == 0 && !due && img.ClusterID != "" && img.Quorum != nil {
 		return nil
 	}
 	b := d.machine.Begin(d.c.image.Load(), offsetOf(d.lastIndex+1), now)
@@ -391,6 +405,12 @@ func (d *driver) judge(now time.Time) error {
 		if !l.state.CompareAndSwap(callQueued, callTaken) {
 			continue // its caller has given up
 		}
+		if e := d.admit(l.req, now); e != nil {
+			resp := machine.Refuse(l.req, e)
+			close(l.judged)
+			l.answer(resp, nil)
+			continue
+		}
 		resp, err := b.Handle(l.req)
 		if err != nil {
 			close(l.judged)
@@ -405,10 +425,10 @@ func (d *driver) judge(now time.Time) error {
 		d.flight = f // answered by end
 		return fmt.Errorf("controller: %w", err)
 	}
-	return d.propose(f, records)
+	return d.propose(f, b, records)
 }
 
-func (d *driver) propose(f *flight, records []machine.Record) error {
+func (d *driver) propose(f *flight, b *machine.Batch, records []machine.Record) error {
 	if len(records) == 0 {
 		f.land()
 		return nil
@@ -416,7 +436,22 @@ func (d *driver) propose(f *flight, records []machine.Record) error {
 	for _, r := range records {
 		d.report(r)
 	}
-	if err := d.node.Propose(machine.EncodeRecords(nil, records)); err != nil {
+	data := machine.EncodeRecords(nil, records)
+	var changes []*pb.ConfChangeSingle
+	if b.Changed() {
+		changes = d.members.changesTo(b.Image().Quorum) // none if only an address changed
+	}
+	var err error
+	if f.members = len(changes) > 0; f.members {
+		if err := d.store.expectOthers(); err != nil {
+			d.flight = f // answered by end
+			return err
+		}
+		err = d.node.ProposeConfChange(&pb.ConfChangeV2{Changes: changes, Context: data})
+	} else {
+		err = d.node.Propose(data)
+	}
+	if err != nil {
 		// Nothing happened. The machine has seen heartbeats that are not answered; a new one knows no less than after an election.
 		d.log.Info("metadata quorum: proposal dropped", "err", err)
 		d.machine = nil
@@ -438,11 +473,7 @@ func (d *driver) propose(f *flight, records []machine.Record) error {
 // land gives the answers.
 func (f *flight) land() {
 	for i, l := range f.calls {
-		select {
-		case <-l.judged:
-		default:
-			close(l.judged)
-		}
+		l.letGo()
 		l.answer(f.answers[i], nil)
 	}
 }
@@ -463,11 +494,9 @@ func (d *driver) send(msgs []*pb.Message) error {
 		}
 		d.outgoing[m.GetTo()] = append(d.outgoing[m.GetTo()], b)
 	}
-	for _, to := range d.store.voters { // in their order, not that of the map
-		if out := d.outgoing[to]; len(out) > 0 {
-			d.c.c.Send(nodeID(to), out)
-			d.outgoing[to] = nil
-		}
+	for _, to := range slices.Sorted(maps.Keys(d.outgoing)) {
+		d.c.c.Send(nodeID(to), d.outgoing[to])
+		delete(d.outgoing, to)
 	}
 	for _, m := range msgs {
 		if m.GetType() == pb.MsgSnap {
@@ -482,17 +511,18 @@ func (d *driver) send(msgs []*pb.Message) error {
 func (d *driver) describe() {
 	st := d.node.BasicStatus()
 	s := QuorumStatus{Leader: nodeID(st.Lead), Term: int64(st.GetTerm()), HighWatermark: int64(st.GetCommit())}
-	for _, v := range d.store.voters {
+	all := make([]VoterStatus, 0, len(d.members.voters)+len(d.members.learners))
+	for _, v := range d.members.all() {
 		end := int64(-1)
 		if v == d.id {
 			end = int64(d.store.last)
 		}
-		s.Voters = append(s.Voters, VoterStatus{ID: nodeID(v), LogEndOffset: end})
+		all = append(all, VoterStatus{ID: nodeID(v), LogEndOffset: end})
 	}
 	if d.leading {
 		d.node.WithProgress(func(id uint64, _ raft.ProgressType, p progress) {
-			for i := range s.Voters {
-				v := &s.Voters[i]
+			for i := range all {
+				v := &all[i]
 				if v.ID != nodeID(id) || id == d.id {
 					continue
 				}
@@ -503,5 +533,7 @@ func (d *driver) describe() {
 			}
 		})
 	}
+	n := len(d.members.voters)
+	s.Voters, s.Observers = all[:n:n], all[n:]
 	d.c.status.Store(&s)
 }

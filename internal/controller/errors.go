@@ -9,8 +9,8 @@ import (
 // ErrClosed is returned after Close.
 var ErrClosed = errors.New("controller: closed")
 
-// VotersError says that the list of voters is not the one that this node's quorum was made with. Start it with the stored list; the set of voters of a
-// metadata quorum cannot be changed yet.
+// VotersError says that the list of voters is not the one that this node's quorum was made with, and that nothing has changed since. The list founds a quorum, and does not change it: start the node with
+// the stored one, and have others join.
 type VotersError struct {
 	Path          string
 	Stored, Given []int32

@@ -6,6 +6,12 @@ import "github.com/insynclog/insync/internal/controller/machine"
 type (
 	// Image is the cluster's metadata at one point of the metadata log. It is immutable.
 	Image = machine.Image
+	// Quorum is who follows the metadata log, and who votes.
+	Quorum = machine.Quorum
+	// JoinRequest asks for a place in the quorum.
+	JoinRequest = machine.JoinRequest
+	// JoinResponse answers it.
+	JoinResponse = machine.JoinResponse
 	// Broker is one registered node.
 	Broker = machine.Broker
 	// Topic is one topic.

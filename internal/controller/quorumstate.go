@@ -14,15 +14,15 @@ import (
 	"github.com/insynclog/insync/log"
 )
 
-// quorumState is the file of that name: Kafka's fields, and a checksum over them. A quorum of one does not write its votes: nobody else sees them, and
+// quorumState is the file of that name: Kafka's fields, and a checksum over them. A node that is alone in its quorum does not write its votes: nobody else sees them, and
 // its term is that of the last entry in its log. It keeps the file for the list of voters alone, and does not wait for it to be on stable storage.
 type quorumState struct {
 	ClusterID     string  `json:"clusterId"`
 	LeaderID      int32   `json:"leaderId"`
-	LeaderEpoch   int64   `json:"leaderEpoch"` // the term
-	VotedID       int32   `json:"votedId"`     // in that term; -1 nobody
-	AppliedOffset int64   `json:"appliedOffset"`
-	CurrentVoters []voter `json:"currentVoters"`
+	LeaderEpoch   int64   `json:"leaderEpoch"`   // the term
+	VotedID       int32   `json:"votedId"`       // in that term; -1 nobody
+	AppliedOffset int64   `json:"appliedOffset"` // entries below it are committed: up to the last that changed who votes, see membership
+	CurrentVoters []voter `json:"currentVoters"` // who founded the quorum, as in Kafka's version 0; who votes now is metadata
 	DataVersion   int     `json:"data_version"`
 	Checksum      string  `json:"checksum"` // xxhash64 of this object with an empty checksum, hexadecimal
 }

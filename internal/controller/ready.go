@@ -7,9 +7,11 @@ import (
 
 	"github.com/insynclog/insync/internal/controller/machine"
 	"github.com/insynclog/insync/log"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"go.etcd.io/raft/v3"
 	pb "go.etcd.io/raft/v3/raftpb"
 	"go.etcd.io/raft/v3/tracker"
+	"google.golang.org/protobuf/proto"
 )
 
 type progress = tracker.Progress
@@ -59,7 +61,7 @@ func (d *driver) ready() error {
 	return nil
 }
 
-// newVote tells whether term or vote differ from what is stored. The commit index alone need not be stored: it comes back from the leader.
+// newVote tells whether term or vote differ from what is stored. The commit index alone need not be stored: it comes back from the leader; what follow needs of it, it stores.
 func (d *driver) newVote(h *pb.HardState) bool {
 	return h != nil && !raft.IsEmptyHardState(h) && (h.GetTerm() != d.store.hard.GetTerm() || h.GetVote() != d.store.hard.GetVote())
 }
@@ -92,6 +94,8 @@ func (d *driver) install(snap *pb.Snapshot) error {
 	if err := d.store.install(img, snap.GetData()); err != nil {
 		return err
 	}
+	d.enroll(newMembership(snap.GetMetadata().GetConfState()), time.Now())
+	d.introduce(img)
 	d.publish(img, machine.Diff(d.c.image.Load(), img))
 	return nil
 }
@@ -103,12 +107,15 @@ func (d *driver) apply(entries []*pb.Entry) error {
 	}
 	u := machine.Begin(d.c.image.Load())
 	landed := false
+	var quorums []*machine.Quorum
 	for _, e := range entries {
-		var records []machine.Record
-		if len(e.GetData()) > 0 {
-			var err error
-			if records, err = machine.DecodeRecords(e.GetData()); err != nil {
-				return d.unreadable(e, err)
+		records, err := recordsOf(e)
+		if err != nil {
+			return d.unreadable(e, err)
+		}
+		for _, r := range records {
+			if q, ok := r.(*machine.QuorumRecord); ok {
+				quorums = append(quorums, &q.Quorum)
 			}
 		}
 		if err := u.Apply(offsetOf(e.GetIndex()), int32(e.GetTerm()), records); err != nil {
@@ -119,11 +126,21 @@ func (d *driver) apply(entries []*pb.Entry) error {
 				return fmt.Errorf("controller: entry %d has term %d, %d expected", f.index, e.GetTerm(), f.term)
 			}
 			landed = true
+			if f.members && e.GetType() != pb.EntryConfChangeV2 {
+				d.refused()
+				landed = false
+			}
 		}
 	}
 	img, delta := u.Finish()
 	if err := d.checkCluster(img); err != nil {
 		return err
+	}
+	if err := d.follow(quorums, entries[len(entries)-1].GetIndex()); err != nil {
+		return err
+	}
+	if delta.Quorum {
+		d.introduce(img)
 	}
 	d.publish(img, delta)
 	if landed {
@@ -132,6 +149,31 @@ func (d *driver) apply(entries []*pb.Entry) error {
 		f.land()
 	}
 	return nil
+}
+
+// refused ends a flight that raft has put an empty entry in the place of: it holds another change for unfinished.
+func (d *driver) refused() {
+	f := d.flight
+	d.flight, d.machine = nil, nil // what the machine has seen was not decided
+	for _, l := range f.calls {
+		l.answer(machine.Refuse(l.req, kerr.RequestTimedOut), nil)
+	}
+}
+
+// recordsOf decodes an entry: what changes the members carries its records along.
+func recordsOf(e *pb.Entry) ([]machine.Record, error) {
+	data := e.GetData()
+	if e.GetType() == pb.EntryConfChangeV2 {
+		cc := &pb.ConfChangeV2{}
+		if err := proto.Unmarshal(data, cc); err != nil {
+			return nil, err
+		}
+		data = cc.GetContext()
+	}
+	if len(data) == 0 {
+		return nil, nil
+	}
+	return machine.DecodeRecords(data)
 }
 
 func (d *driver) unreadable(e *pb.Entry, err error) error {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/insynclog/insync/internal/controller/machine"
 	"github.com/insynclog/insync/internal/vfs"
 	"github.com/insynclog/insync/log"
 	"github.com/insynclog/insync/log/record"
@@ -23,10 +24,17 @@ import (
 // Raft wants to know the term of the entry before the first one it can read. Without compaction that is index 0, term 0; behind a compacted prefix the log's own first
 // entry serves, or the checkpoint if the log is empty.
 type storage struct {
-	fs     vfs.FS
-	dir    string
-	log    *log.Log
-	voters []uint64
+	fs   vfs.FS
+	dir  string
+	log  *log.Log
+	self int32
+
+	founders   []int32       // who founded the quorum; none if this node came later
+	initial    *pb.ConfState // the members as of the checkpoint, or of the founding
+	alone      bool          // nobody but this node is a member, now or by what the log still may bring
+	commit     uint64        // what quorum-state says is committed: the members that took effect here are of no later entry
+	changed    bool          // as far as the checkpoint and the log know, the members are not those of the founding
+	registered []Broker      // by records in the log, committed or not: where nodes may be found
 
 	hard  *pb.HardState // as it was at the start
 	dummy entryID
@@ -73,10 +81,7 @@ func openStorage(c Config) (s *storage, img *Image, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	s = &storage{fs: c.FS, dir: c.Dir, log: l, builder: record.NewBuilder(record.BuilderConfig{})}
-	for _, id := range c.Voters {
-		s.voters = append(s.voters, raftID(id))
-	}
+	s = &storage{fs: c.FS, dir: c.Dir, log: l, self: c.NodeID, builder: record.NewBuilder(record.BuilderConfig{})}
 	if img, err = s.recover(c); err != nil {
 		return nil, nil, errors.Join(err, l.Close())
 	}
@@ -95,6 +100,11 @@ func (s *storage) recover(c Config) (*Image, error) {
 	if err := s.alignLog(img); err != nil {
 		return nil, err
 	}
+	if img.Quorum != nil {
+		s.initial = confState(img.Quorum)
+		s.changed = img.Quorum.Version > 0
+	}
+	s.alone = true
 	if err := s.loadEntries(); err != nil {
 		return nil, err
 	}
@@ -141,7 +151,7 @@ func (s *storage) loadEntries() error {
 	switch {
 	case o.LogStartOffset == 0:
 		s.dummy = entryID{}
-	case o.LogStartOffset == o.LogEndOffset:
+	case o.LogStartOffset == s.checkpointEnd: // nothing of what the checkpoint holds is left, as after a leader's snapshot
 		img, err := loadCheckpoint(s.fs, s.dir)
 		if err != nil {
 			return err
@@ -161,6 +171,7 @@ func (s *storage) loadEntries() error {
 		}
 		for _, e := range entries {
 			s.keep(e)
+			s.look(e)
 			s.sinceBytes += int64(len(e.GetData()) + record.HeaderSize)
 		}
 		at = offsetOf(entries[len(entries)-1].GetIndex()) + 1
@@ -168,15 +179,44 @@ func (s *storage) loadEntries() error {
 	return nil
 }
 
-// loadQuorumState brings back term and vote, and holds the list of voters against the stored one.
+// look notes what an entry says of members, before it is known whether the entry is committed. What cannot be read is found out when it is applied.
+func (s *storage) look(e *pb.Entry) {
+	records, err := recordsOf(e)
+	if err != nil {
+		return
+	}
+	for _, r := range records {
+		switch r := r.(type) {
+		case *machine.QuorumRecord:
+			s.alone = s.alone && newMembership(confState(&r.Quorum)).alone(raftID(s.self))
+			if s.changed = s.changed || r.Version > 0; r.Version == 0 {
+				s.founders = r.Voters()
+			}
+		case *machine.RegisterBroker:
+			s.registered = append(s.registered, r.Broker)
+		}
+	}
+}
+
+// loadQuorumState brings back term and vote, and holds the list of voters against the stored one, unless the members have changed since.
 func (s *storage) loadQuorumState(c Config) error {
-	alone := len(c.Voters) == 1
 	name := path.Join(s.dir, quorumStateFile)
 	lastTerm, err := s.Term(s.last)
 	if err != nil {
 		return err
 	}
 	q, ok, err := readQuorumState(s.fs, s.dir)
+	switch {
+	case ok:
+		s.founders = q.voters()
+	case s.founders == nil: // nor does the log say
+		s.founders = c.Voters
+	}
+	if s.initial == nil {
+		s.initial = s.foundation()
+	}
+	s.alone = s.alone && newMembership(s.initial).alone(raftID(s.self))
+	alone := s.alone
 	if _, damaged := errors.AsType[*log.CorruptError](err); damaged && alone {
 		ok, err = false, nil // it holds no vote, and is written without a sync
 	}
@@ -185,16 +225,21 @@ func (s *storage) loadQuorumState(c Config) error {
 		return err
 	case !ok && s.last > 0 && !alone:
 		return &log.CorruptError{Path: name, Offset: -1, Err: errors.New("the file is missing beside a metadata log with entries")}
-	case ok && !slices.Equal(q.voters(), c.Voters):
-		return &VotersError{Path: name, Stored: q.voters(), Given: c.Voters}
+	case !s.changed && len(c.Voters) > 0 && !slices.Equal(s.founders, c.Voters):
+		return &VotersError{Path: name, Stored: s.founders, Given: c.Voters}
 	case ok && !alone && uint64(q.LeaderEpoch) < lastTerm:
 		return &log.CorruptError{Path: name, Offset: -1, Err: fmt.Errorf("term %d is older than that of the last entry, %d", q.LeaderEpoch, lastTerm)}
+	case ok && q.AppliedOffset > int64(s.last):
+		return &log.CorruptError{Path: name, Offset: -1, Err: fmt.Errorf("entries up to %d are committed, the log ends at %d", q.AppliedOffset, s.last)}
+	}
+	if ok {
+		s.commit = uint64(q.AppliedOffset)
 	}
 	vote := uint64(0)
 	if ok && q.VotedID >= 0 && !alone {
 		vote = raftID(q.VotedID)
 	}
-	s.hard = &pb.HardState{Term: new(max(uint64(q.LeaderEpoch), lastTerm)), Vote: &vote, Commit: new(uint64(s.checkpointEnd))}
+	s.hard = &pb.HardState{Term: new(max(uint64(q.LeaderEpoch), lastTerm)), Vote: &vote, Commit: new(max(uint64(s.checkpointEnd), s.commit))}
 	if !ok {
 		return s.writeQuorumState(s.hard)
 	}
@@ -202,16 +247,25 @@ func (s *storage) loadQuorumState(c Config) error {
 }
 
 func (s *storage) writeQuorumState(h *pb.HardState) error {
-	q := quorumState{LeaderID: -1, LeaderEpoch: int64(h.GetTerm()), VotedID: nodeID(h.GetVote())}
-	for _, v := range s.voters {
-		q.CurrentVoters = append(q.CurrentVoters, voter{nodeID(v)})
+	q := quorumState{LeaderID: -1, LeaderEpoch: int64(h.GetTerm()), VotedID: nodeID(h.GetVote()), AppliedOffset: int64(s.commit)}
+	for _, id := range s.founders {
+		q.CurrentVoters = append(q.CurrentVoters, voter{id})
 	}
-	return q.write(s.fs, s.dir, len(s.voters) > 1)
+	return q.write(s.fs, s.dir, !s.alone)
+}
+
+// expectOthers makes quorum-state durable before the log tells of anybody else: from then on its loss means that a vote may be lost.
+func (s *storage) expectOthers() error {
+	if !s.alone {
+		return nil
+	}
+	s.alone = false
+	return s.writeQuorumState(s.hard)
 }
 
 // saveVote makes term and vote durable.
 func (s *storage) saveVote(h *pb.HardState) error {
-	if len(s.voters) == 1 {
+	if s.alone {
 		return nil // see quorumState
 	}
 	return s.writeQuorumState(h)
@@ -306,10 +360,10 @@ func (s *storage) parse(b record.Batch) (*pb.Entry, error) {
 		return nil, errors.Join(errors.New("a batch without a record"), s.reader.Err())
 	}
 	v := s.reader.Record().Value
-	if len(v) == 0 || pb.EntryType(v[0]) != pb.EntryNormal || b.LeaderEpoch() < 0 {
+	if len(v) == 0 || b.LeaderEpoch() < 0 || pb.EntryType(v[0]) != pb.EntryNormal && pb.EntryType(v[0]) != pb.EntryConfChangeV2 {
 		return nil, errors.New("not an entry of the metadata log")
 	}
-	e := &pb.Entry{Term: new(uint64(b.LeaderEpoch())), Index: new(uint64(b.BaseOffset()) + 1), Type: pb.EntryNormal.Enum()}
+	e := &pb.Entry{Term: new(uint64(b.LeaderEpoch())), Index: new(uint64(b.BaseOffset()) + 1), Type: pb.EntryType(v[0]).Enum()}
 	if len(v) > 1 {
 		e.Data = slices.Clone(v[1:])
 	}
@@ -400,10 +454,17 @@ func (s *storage) checkpoint(img *Image) error {
 
 // InitialState implements raft.Storage.
 func (s *storage) InitialState() (*pb.HardState, *pb.ConfState, error) {
-	return s.hard, s.confState(), nil
+	return s.hard, s.initial, nil
 }
 
-func (s *storage) confState() *pb.ConfState { return &pb.ConfState{Voters: slices.Clone(s.voters)} }
+// foundation is the configuration before the first entry.
+func (s *storage) foundation() *pb.ConfState {
+	cs := &pb.ConfState{}
+	for _, id := range s.founders {
+		cs.Voters = append(cs.Voters, raftID(id))
+	}
+	return cs
+}
 
 // Entries implements raft.Storage.
 func (s *storage) Entries(lo, hi, maxSize uint64) ([]*pb.Entry, error) {
@@ -473,8 +534,12 @@ func (s *storage) Snapshot() (*pb.Snapshot, error) {
 	if img.Offset < 0 {
 		return nil, raft.ErrSnapshotTemporarilyUnavailable
 	}
+	cs := s.foundation()
+	if img.Quorum != nil {
+		cs = confState(img.Quorum)
+	}
 	return &pb.Snapshot{
 		Data:     encodeCheckpoint(img),
-		Metadata: &pb.SnapshotMetadata{ConfState: s.confState(), Index: new(uint64(img.Offset) + 1), Term: new(uint64(img.Epoch))},
+		Metadata: &pb.SnapshotMetadata{ConfState: cs, Index: new(uint64(img.Offset) + 1), Term: new(uint64(img.Epoch))},
 	}, nil
 }

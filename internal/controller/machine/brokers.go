@@ -45,6 +45,9 @@ func (b *Batch) register(req *kmsg.BrokerRegistrationRequest) kmsg.Response {
 	if req.ClusterID != img.ClusterID {
 		return deny(kerr.InconsistentClusterID)
 	}
+	if _, ok := img.Quorum.Member(req.BrokerID); !ok && img.Quorum != nil {
+		return deny(kerr.BrokerIDNotRegistered) // it was removed, or has not joined yet
+	}
 	dir, ok := b.directory(req)
 	if !ok || req.BrokerID < 0 {
 		return deny(kerr.InvalidRegistration)
@@ -198,13 +201,27 @@ func (b *Batch) lowestActiveOffset() int64 {
 	return lowest
 }
 
-// unregister answers UnregisterBroker: a broker that is gone for good is forgotten. It leaves every ISR and ELR: should it come back after all, nobody could tell any more what it lost meanwhile.
+// unregister answers UnregisterBroker: a broker that is gone for good is forgotten, and with it an observer of the metadata quorum; a voter remains one, as in Kafka. It leaves every ISR and ELR: should it come back after all, nobody could tell any more what it lost meanwhile.
 func (b *Batch) unregister(req *kmsg.UnregisterBrokerRequest) kmsg.Response {
 	resp := req.ResponseKind().(*kmsg.UnregisterBrokerResponse)
 	br := b.d.img.Brokers[req.BrokerID]
-	if br == nil {
-		p := refuse(kerr.BrokerIDNotRegistered, "Broker ID %d is not currently registered", req.BrokerID)
+	m, member := b.d.img.Quorum.Member(req.BrokerID)
+	observer := member && !m.Voter
+	var p problem
+	switch {
+	case br == nil && !observer:
+		p = refuse(kerr.BrokerIDNotRegistered, "Broker ID %d is not currently registered", req.BrokerID)
+	case ifUnused(req):
+		p = b.used(req.BrokerID)
+	}
+	if p.code != 0 {
 		resp.ErrorCode, resp.ErrorMessage = p.code, p.text()
+		return resp
+	}
+	if observer {
+		b.changeQuorum(b.d.img.Quorum.without(req.BrokerID))
+	}
+	if br == nil {
 		return resp
 	}
 	b.leaveISRs(br.ID, true)

@@ -68,6 +68,7 @@ type draft struct {
 	brokers  map[int32]struct{}
 	configs  bool
 	security bool
+	quorum   bool
 }
 
 func newDraft(base *Image) *draft {
@@ -78,7 +79,7 @@ func newDraft(base *Image) *draft {
 func (d *draft) delta() Delta {
 	return Delta{
 		Old: d.base, New: d.img, Topics: slices.Sorted(maps.Keys(d.topics)), Deleted: d.deleted,
-		Brokers: slices.Sorted(maps.Keys(d.brokers)), Configs: d.configs, Security: d.security,
+		Brokers: slices.Sorted(maps.Keys(d.brokers)), Configs: d.configs, Security: d.security, Quorum: d.quorum,
 	}
 }
 

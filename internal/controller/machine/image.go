@@ -15,6 +15,7 @@ type Image struct {
 	Offset    int64 // last applied offset of the metadata log; -1 at the start
 	Epoch     int32 // raft term of that offset
 	ClusterID string
+	Quorum    *Quorum // nil until it is founded
 	Brokers   map[int32]*Broker
 	Topics    map[string]*Topic
 	TopicIDs  map[log.TopicID]*Topic
@@ -131,6 +132,7 @@ type Delta struct {
 	Deleted  []*Topic // topics (incarnations) that are gone
 	Brokers  []int32  // brokers that changed, sorted
 	Configs  bool     // broker configs changed
+	Quorum   bool     // the metadata quorum's members changed
 	Security bool     // users of SCRAM, access control lists or quotas changed
 }
 
@@ -170,13 +172,14 @@ func Diff(from, to *Image) Delta {
 	d.Configs = !maps.EqualFunc(from.BrokerConfigs, to.BrokerConfigs, maps.Equal)
 	d.Security = !maps.Equal(from.ACLs, to.ACLs) || !maps.EqualFunc(from.Scram, to.Scram, sasl.Credential.Equal) ||
 		!maps.EqualFunc(from.Quotas, to.Quotas, maps.Equal)
+	d.Quorum = !from.Quorum.equal(to.Quorum)
 	return d
 }
 
 // Equal tells whether two images hold the same metadata.
 func (img *Image) Equal(other *Image) bool {
 	d := Diff(img, other)
-	return len(d.Topics)+len(d.Brokers) == 0 && !d.Configs && !d.Security && img.Offset == other.Offset && img.Epoch == other.Epoch &&
+	return len(d.Topics)+len(d.Brokers) == 0 && !d.Configs && !d.Security && !d.Quorum && img.Offset == other.Offset && img.Epoch == other.Epoch &&
 		img.ClusterID == other.ClusterID && img.NextProducerID == other.NextProducerID
 }
 
@@ -185,6 +188,9 @@ func (img *Image) Records() []Record {
 	var rs []Record
 	if img.ClusterID != "" {
 		rs = append(rs, &ClusterID{ID: img.ClusterID})
+	}
+	if img.Quorum != nil {
+		rs = append(rs, &QuorumRecord{*img.Quorum})
 	}
 	for _, id := range img.BrokerIDs() {
 		rs = append(rs, &RegisterBroker{*img.Brokers[id]})

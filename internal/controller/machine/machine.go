@@ -15,6 +15,7 @@ import (
 // Config sets up a Machine. Zero durations and numbers are not defaults here: the driver fills them.
 type Config struct {
 	ClusterID          string        // a registration must name it; "" takes any
+	Voters             []Member      // who founds the quorum, by id
 	SessionTimeout     time.Duration // broker.session.timeout.ms
 	DefaultPartitions  int32         // num.partitions
 	DefaultReplication int16         // default.replication.factor; 0 = min(3, registered brokers)
@@ -49,6 +50,7 @@ type Batch struct {
 	d       *draft
 	records []Record
 	err     error // a record did not fit the draft: our bug
+	changed bool  // the quorum
 }
 
 // Begin starts a batch on img. offset is the offset that the entry will have in the metadata log: it becomes the epoch of brokers registered in it.
@@ -100,8 +102,9 @@ func (b *Batch) Tick() {
 	}
 }
 
-// Found names the cluster if it has no name yet: the first record of the metadata log.
+// Found names the cluster if it has no name yet, the first record of the metadata log, and the voters if they are not written down.
 func (b *Batch) Found() {
+	defer b.foundQuorum()
 	if b.d.img.ClusterID != "" {
 		return
 	}
@@ -152,6 +155,12 @@ func (b *Batch) Handle(req kmsg.Request) (kmsg.Response, error) {
 		return b.heartbeat(req), nil
 	case *kmsg.AllocateProducerIDsRequest:
 		return b.allocateProducerIDs(req), nil
+	case *JoinRequest:
+		return b.join(req), nil
+	case *kmsg.AddRaftVoterRequest:
+		return b.addVoter(req), nil
+	case *kmsg.RemoveRaftVoterRequest:
+		return b.removeVoter(req), nil
 	}
 	return nil, fmt.Errorf("api key %d: %w", req.Key(), ErrUnknownRequest)
 }
@@ -224,4 +233,4 @@ func (b *Batch) static(key string) string {
 }
 
 // Full tells that the batch should become an entry before more is judged.
-func (b *Batch) Full() bool { return len(b.records) >= maxUserRecords }
+func (b *Batch) Full() bool { return b.changed || len(b.records) >= maxUserRecords }

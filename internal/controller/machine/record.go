@@ -37,6 +37,7 @@ const (
 	kindRemoveScram      kind = 22
 	kindClearELR         kind = 28
 	kindClusterID        kind = 1000
+	kindQuorum           kind = 1001
 )
 
 func newRecord(k kind) Record {
@@ -73,6 +74,8 @@ func newRecord(k kind) Record {
 		return &ClearELR{}
 	case kindClusterID:
 		return &ClusterID{}
+	case kindQuorum:
+		return &QuorumRecord{}
 	}
 	return nil
 }

@@ -107,6 +107,16 @@ func Refuse(req kmsg.Request, e *kerr.Error) kmsg.Response {
 		resp := req.ResponseKind().(*kmsg.AllocateProducerIDsResponse)
 		resp.ErrorCode = e.Code
 		return resp
+	case *JoinRequest:
+		return &JoinResponse{ErrorCode: e.Code}
+	case *kmsg.AddRaftVoterRequest:
+		resp := req.ResponseKind().(*kmsg.AddRaftVoterResponse)
+		resp.ErrorCode, resp.ErrorMessage = e.Code, &message
+		return resp
+	case *kmsg.RemoveRaftVoterRequest:
+		resp := req.ResponseKind().(*kmsg.RemoveRaftVoterResponse)
+		resp.ErrorCode, resp.ErrorMessage = e.Code, &message
+		return resp
 	}
 	return nil
 }

@@ -1,0 +1,208 @@
+package controller
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/insynclog/insync/internal/controller/machine"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"go.etcd.io/raft/v3"
+	pb "go.etcd.io/raft/v3/raftpb"
+)
+
+// Who votes is decided like all metadata: by a machine.QuorumRecord, which holds the whole list. Raft's own configuration follows the image:
+//
+//	proposed as a ConfChangeV2 whose context is the entry's records ──> committed ──> quorum-state: "committed up to here" ──> ApplyConfChange ──> image
+//
+// Raft counts by the newest configuration that was applied. A node that forgot one could believe that it is a majority by itself, so before a configuration takes effect quorum-state names its entry
+// as committed: a start begins with the configuration of the checkpoint, or that of the founding, and applies up to there before anything else. One vote changes at a time.
+
+// membership is raft's configuration, as last applied.
+type membership struct {
+	voters, learners []uint64
+}
+
+func newMembership(cs *pb.ConfState) membership {
+	return membership{slices.Sorted(slices.Values(cs.GetVoters())), slices.Sorted(slices.Values(cs.GetLearners()))}
+}
+
+// alone tells whether there is nobody but this node.
+func (m membership) alone(id uint64) bool { return m.sole(id) && len(m.learners) == 0 }
+
+// sole tells whether this node has the only vote.
+func (m membership) sole(id uint64) bool { return len(m.voters) == 1 && m.voters[0] == id }
+
+// votes tells whether a node has a vote.
+func (m membership) votes(id uint64) bool { return slices.Contains(m.voters, id) }
+
+// all lists everybody.
+func (m membership) all() []uint64 { return slices.Concat(m.voters, m.learners) }
+
+// changesTo lists what makes a configuration that of a quorum, one step each: nodes are added before others go.
+func (m membership) changesTo(q *machine.Quorum) (list []*pb.ConfChangeSingle) {
+	change := func(t pb.ConfChangeType, id uint64) {
+		list = append(list, &pb.ConfChangeSingle{Type: t.Enum(), NodeId: &id})
+	}
+	for _, n := range q.Members {
+		id := raftID(n.ID)
+		switch {
+		case n.Voter && !m.votes(id):
+			change(pb.ConfChangeAddNode, id)
+		case !n.Voter && !slices.Contains(m.learners, id):
+			change(pb.ConfChangeAddLearnerNode, id)
+		}
+	}
+	for _, id := range m.all() {
+		if _, ok := q.Member(nodeID(id)); !ok {
+			change(pb.ConfChangeRemoveNode, id)
+		}
+	}
+	return list
+}
+
+// confState is raft's name for a quorum.
+func confState(q *machine.Quorum) *pb.ConfState {
+	cs := &pb.ConfState{}
+	for _, m := range q.Members {
+		if m.Voter {
+			cs.Voters = append(cs.Voters, raftID(m.ID))
+		} else {
+			cs.Learners = append(cs.Learners, raftID(m.ID))
+		}
+	}
+	return cs
+}
+
+// follow makes raft count by the quorums that committed entries up to index have brought, one after the other.
+func (d *driver) follow(quorums []*machine.Quorum, index uint64) error {
+	for _, q := range quorums {
+		changes := d.members.changesTo(q)
+		if len(changes) == 0 {
+			continue
+		}
+		if q.Version == 0 && len(d.members.voters) > 0 {
+			return &VotersError{Path: d.store.dir, Stored: q.Voters(), Given: d.store.founders}
+		}
+		if d.store.commit < index {
+			d.store.commit, d.store.alone = index, false
+			if err := d.store.writeQuorumState(d.store.hard); err != nil {
+				return err
+			}
+		}
+		var cs *pb.ConfState
+		for _, c := range changes {
+			cs = d.node.ApplyConfChange(&pb.ConfChangeV2{Changes: []*pb.ConfChangeSingle{c}})
+		}
+		d.enroll(newMembership(cs), time.Now())
+		d.log.Info("metadata quorum: members changed", "version", q.Version, "voters", q.Voters(), "observers", q.Observers())
+	}
+	return nil
+}
+
+// enroll takes over a configuration that raft has.
+func (d *driver) enroll(m membership, now time.Time) {
+	before := d.members
+	d.members, d.store.alone = m, m.alone(d.id)
+	d.campaign.stand(slices.Index(m.voters, d.id), d.c.c.Tick)
+	if !d.leading {
+		return
+	}
+	all := m.all()
+	maps.DeleteFunc(d.contacts, func(id uint64, _ contact) bool { return !slices.Contains(all, id) })
+	d.greeting.silent = slices.DeleteFunc(d.greeting.silent, func(id uint64) bool { return !slices.Contains(all, id) })
+	for _, id := range all {
+		if !slices.Contains(before.all(), id) {
+			d.greeting.silent = append(d.greeting.silent, id)
+			d.greeting.at, d.greeting.gap = now.Add(firstGreeting), firstGreeting
+		}
+	}
+}
+
+// introduce tells where the members are, as far as an image knows.
+func (d *driver) introduce(img *Image) {
+	if img.Quorum == nil {
+		return
+	}
+	for _, m := range img.Quorum.Members {
+		addr := m.Addr
+		if b := img.Brokers[m.ID]; b != nil && b.Addr != "" {
+			addr = b.Addr
+		}
+		if addr != "" && m.ID != d.c.c.NodeID {
+			d.c.c.Peer(m.ID, addr)
+		}
+	}
+}
+
+// caughtUpEntries is how far behind an observer may be that gets a vote: it must not hold up the quorum that will need it.
+const caughtUpEntries = 1000
+
+// admit looks at what only raft knows before a change of the quorum is judged. It returns why the change must wait, or nil.
+func (d *driver) admit(req kmsg.Request, now time.Time) *kerr.Error {
+	later := func(e *kerr.Error, text string) *kerr.Error {
+		return &kerr.Error{Message: e.Message, Code: e.Code, Retriable: e.Retriable, Description: text}
+	}
+	switch req := req.(type) {
+	case *machine.JoinRequest:
+		return d.settled()
+	case *kmsg.UnregisterBrokerRequest:
+		return d.settled()
+	case *kmsg.AddRaftVoterRequest:
+		if e := d.settled(); e != nil {
+			return e
+		}
+		id := raftID(req.VoterID)
+		if slices.Contains(d.members.learners, id) && (!d.heard(id, now) || d.match(id)+caughtUpEntries < d.lastIndex) {
+			return later(kerr.RequestTimedOut, "The node has not caught up with the metadata log yet")
+		}
+	case *kmsg.RemoveRaftVoterRequest:
+		if e := d.settled(); e != nil {
+			return e
+		}
+		id := raftID(req.VoterID)
+		if !d.members.votes(id) || len(d.members.voters) == 1 {
+			return nil
+		}
+		if id == d.id {
+			// Another voter leads before this one goes, so that nobody has to miss a leader to find the next.
+			d.resign()
+			return kerr.NotController
+		}
+		left := 1
+		for _, v := range d.members.voters {
+			if v != id && v != d.id && d.heard(v, now) {
+				left++
+			}
+		}
+		if left <= (len(d.members.voters)-1)/2 {
+			return later(kerr.RequestTimedOut, "Too few of the voters that would remain are there")
+		}
+	}
+	return nil
+}
+
+// settled tells whether an entry of this node's own term is committed: only then are earlier changes of the quorum certainly known.
+func (d *driver) settled() *kerr.Error {
+	if uint64(d.c.image.Load().Epoch) != d.term {
+		return kerr.NotController
+	}
+	return nil
+}
+
+// heard tells whether a member answered within an election timeout.
+func (d *driver) heard(id uint64, now time.Time) bool {
+	at := d.contacts[id].fetched
+	return !at.IsZero() && now.Sub(at) <= d.campaign.timeout
+}
+
+// match is the last entry that a member has confirmed.
+func (d *driver) match(id uint64) (index uint64) {
+	d.node.WithProgress(func(other uint64, _ raft.ProgressType, p progress) {
+		if other == id {
+			index = p.Match
+		}
+	})
+	return index
+}

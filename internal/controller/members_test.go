@@ -1,0 +1,460 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/insynclog/insync/internal/vfs"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// growing is a quorum that node 1 founds, and that others come to.
+type growing struct {
+	*quorum
+	t     *testing.T
+	epoch int64 // of the newest registration of broker 1 that was acknowledged
+	life  byte
+}
+
+// grow runs f in a bubble, with nodes whose disks are there and who are not started.
+func grow(t *testing.T, nodes int, config func(*Config), f func(t *testing.T, g *growing)) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQuorum(t, nodes, func(c *Config) {
+			if config != nil {
+				config(c)
+			}
+			if c.NodeID == 1 {
+				c.Voters = []int32{1}
+			} else {
+				c.Voters = nil
+			}
+		})
+		f(t, &growing{quorum: q, t: t})
+		q.close()
+	})
+}
+
+// active is a node that believes to lead, nil without one.
+func (g *growing) active() *Controller {
+	var ids []int32
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for id, n := range g.nodes {
+		if node, _, ok := n.Leader(); ok && node == id {
+			ids = append(ids, id)
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	slices.Sort(ids)
+	return g.nodes[ids[g.rng.IntN(len(ids))]]
+}
+
+// try asks whoever leads; the code is 0 when it was done, and known is false if nobody can tell.
+func (g *growing) try(req kmsg.Request, patience time.Duration) (code int16, known bool) {
+	ctx, cancel := context.WithTimeout(g.t.Context(), patience)
+	defer cancel()
+	n := g.active()
+	if n == nil {
+		time.Sleep(10 * time.Millisecond)
+		return kerr.NotController.Code, true
+	}
+	resp, err := n.Handle(ctx, req)
+	if err != nil {
+		return -1, false
+	}
+	switch r := resp.(type) {
+	case *JoinResponse:
+		code = r.ErrorCode
+	case *kmsg.AddRaftVoterResponse:
+		code = r.ErrorCode
+	case *kmsg.RemoveRaftVoterResponse:
+		code = r.ErrorCode
+	case *kmsg.UnregisterBrokerResponse:
+		code = r.ErrorCode
+	}
+	return code, code != kerr.RequestTimedOut.Code
+}
+
+// must asks until it is done.
+func (g *growing) must(req kmsg.Request, done ...*kerr.Error) {
+	g.t.Helper()
+	var code int16
+	for range 600 {
+		if code, _ = g.try(req, 5*time.Second); code == 0 || slices.ContainsFunc(done, func(e *kerr.Error) bool { return e.Code == code }) {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	g.t.Fatalf("%T: code %d", req, code)
+}
+
+func joining(id int32) *JoinRequest {
+	return &JoinRequest{NodeID: id, Addr: fmt.Sprintf("node%d:1", id), DirectoryID: dirID(id), Join: true}
+}
+
+func adding(id int32) *kmsg.AddRaftVoterRequest {
+	req := kmsg.NewPtrAddRaftVoterRequest()
+	req.VoterID = id
+	return req
+}
+
+func removing(id int32) *kmsg.RemoveRaftVoterRequest {
+	req := kmsg.NewPtrRemoveRaftVoterRequest()
+	req.VoterID = id
+	return req
+}
+
+func leaving(id int32) *kmsg.UnregisterBrokerRequest {
+	req := kmsg.NewPtrUnregisterBrokerRequest()
+	req.BrokerID = id
+	return req
+}
+
+// write has a registration acknowledged, if it can, and holds it against those before: two quorums that do not know of each other could not keep that order.
+func (g *growing) write(patience time.Duration) bool {
+	g.t.Helper()
+	n := g.active()
+	if n == nil {
+		return false
+	}
+	g.life++
+	ctx, cancel := context.WithTimeout(g.t.Context(), patience)
+	defer cancel()
+	resp, err := n.Handle(ctx, register(n, 1, g.life, -1))
+	if err != nil || resp.(*kmsg.BrokerRegistrationResponse).ErrorCode != 0 {
+		return false
+	}
+	epoch := resp.(*kmsg.BrokerRegistrationResponse).BrokerEpoch
+	require.Greater(g.t, epoch, g.epoch)
+	g.epoch = epoch
+	return true
+}
+
+// settle waits until a write goes through, and everybody who belongs to the quorum has it.
+func (g *growing) settle() *Quorum {
+	g.t.Helper()
+	for range 3000 {
+		if g.write(5 * time.Second) {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	n := g.leader()
+	want := n.Image()
+	require.Equal(g.t, g.epoch, want.Brokers[1].Epoch, "an acknowledged registration is lost")
+	for _, m := range want.Quorum.Members {
+		if other := g.nodes[m.ID]; other != nil {
+			ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+			got, err := other.WaitOffset(ctx, want.Offset)
+			cancel()
+			require.NoError(g.t, err, "node %d of %v", m.ID, want.Quorum)
+			if got.Offset == want.Offset {
+				require.True(g.t, got.Equal(want), "node %d differs", m.ID)
+			}
+		}
+	}
+	var voters, observers []int32
+	for _, v := range n.Status().Voters {
+		voters = append(voters, v.ID)
+	}
+	for _, v := range n.Status().Observers {
+		observers = append(observers, v.ID)
+	}
+	require.Equal(g.t, [][]int32{want.Quorum.Voters(), want.Quorum.Observers()}, [][]int32{voters, observers}, "raft counts as metadata says")
+	return want.Quorum
+}
+
+// One node becomes three, the first of them goes, and all that are left come back without having been told of each other.
+func TestQuorumGrowsAndShrinks(t *testing.T) {
+	for _, snapshots := range []int64{0, 300} {
+		grow(t, 4, func(c *Config) { c.SnapshotBytes = snapshots }, func(t *testing.T, g *growing) {
+			g.start(1)
+			for range 20 {
+				require.True(t, g.write(time.Second))
+			}
+			g.start(2, 3)
+			g.must(joining(2))
+			g.must(joining(3))
+			q := g.settle()
+			assert.Equal(t, [][]int32{{1}, {2, 3}}, [][]int32{q.Voters(), q.Observers()})
+			g.must(adding(2))
+			g.must(adding(3))
+			assert.Equal(t, []int32{1, 2, 3}, g.settle().Voters())
+
+			g.crash(1, vfs.DropAll)
+			assert.Equal(t, []int32{1, 2, 3}, g.settle().Voters(), "two of three go on")
+			g.must(removing(1))
+			g.must(leaving(1), kerr.BrokerIDNotRegistered)
+			assert.Equal(t, []int32{2, 3}, g.leader().Image().Quorum.Voters())
+			g.crash(2, vfs.DropAll)
+			g.crash(3, vfs.DropAll)
+			g.start(2, 3)
+			n := g.leader()
+			assert.Equal(t, []int32{2, 3}, n.Image().Quorum.Voters())
+			g.must(joining(1))
+			g.epoch = 0
+			g.settle()
+			g.start(1) // what it remembers is older than its removal
+			assert.Equal(t, []int32{1}, g.settle().Observers())
+			g.must(removing(2))
+			if g.nodes[2] != nil {
+				g.must(leaving(2), kerr.BrokerIDNotRegistered)
+			}
+			q = g.settle()
+			assert.Equal(t, [][]int32{{3}, {1}}, [][]int32{q.Voters(), q.Observers()})
+			code, _ := g.try(removing(3), time.Second)
+			assert.Equal(t, kerr.InvalidRequest.Code, code)
+		})
+	}
+}
+
+// An observer that does not know yet that it may vote is needed: it must not keep its vote for a leader that is gone.
+func TestVoteUnknownToItsOwner(t *testing.T) {
+	grow(t, 2, nil, func(t *testing.T, g *growing) {
+		g.start(1, 2)
+		g.must(joining(2))
+		g.settle()
+		g.mu.Lock()
+		g.cut[[2]int32{1, 2}] = true
+		g.mu.Unlock()
+		code, _ := g.try(adding(2), time.Second)
+		require.Zero(t, code)
+		g.crash(1, vfs.DropAll)
+		g.isolate(2, false)
+		g.start(1)
+		assert.Empty(t, g.nodes[2].Image().Quorum.Voters()[1:], "it does not know")
+		assert.Equal(t, []int32{1, 2}, g.settle().Voters())
+	})
+}
+
+// A voter that is given to somebody who is behind, or taken from those that are needed, waits.
+func TestChangesThatWouldStopTheQuorum(t *testing.T) {
+	grow(t, 4, nil, func(t *testing.T, g *growing) {
+		g.start(1, 2, 3)
+		g.must(joining(2))
+		g.must(joining(4)) // it is not there
+		code, known := g.try(adding(4), time.Second)
+		assert.Equal(t, kerr.RequestTimedOut.Code, code)
+		assert.False(t, known)
+		g.must(joining(3))
+		g.must(adding(2))
+		g.must(adding(3))
+		g.settle()
+		leader, _, _ := g.leader().Leader()
+		var rest []int32
+		for _, id := range []int32{1, 2, 3} {
+			if id != leader {
+				rest = append(rest, id)
+			}
+		}
+		g.crash(rest[0], vfs.DropAll)
+		time.Sleep(2 * time.Second)
+		code, _ = g.try(removing(rest[1]), time.Second)
+		assert.Equal(t, kerr.RequestTimedOut.Code, code, "the one that is left would wait for one that is down")
+		g.must(removing(rest[0]))
+		assert.Len(t, g.settle().Voters(), 2)
+		assert.True(t, g.write(time.Second))
+	})
+}
+
+// Nodes come and go, crash, and lose power together, at random: what was acknowledged stays, and there is one truth.
+func TestMembersAtRandom(t *testing.T) {
+	for seed := range uint64(40) {
+		grow(t, 5, func(c *Config) { c.SnapshotBytes = []int64{0, 400}[seed%2] }, func(t *testing.T, g *growing) {
+			rng := rand.New(rand.NewPCG(seed, 9))
+			g.start(1, 2, 3, 4, 5)
+			for range 60 {
+				id := int32(rng.IntN(5) + 1)
+				patience := time.Duration(rng.IntN(2000)) * time.Millisecond
+				switch rng.IntN(9) {
+				case 0, 1:
+					g.try(joining(id), patience)
+				case 2, 3:
+					g.try(adding(id), patience)
+				case 4:
+					g.try(removing(id), patience)
+				case 5:
+					g.try(leaving(id), patience)
+					g.try(joining(1), patience) // it is whom writes are about
+				case 6:
+					if g.nodes[id] != nil {
+						g.crash(id, []vfs.CrashMode{vfs.DropAll, vfs.KeepAll, vfs.KeepRandom}[rng.IntN(3)])
+					} else {
+						g.start(id)
+					}
+				case 7:
+					if rng.IntN(4) == 0 {
+						for id := range int32(5) {
+							if g.nodes[id+1] != nil {
+								g.crash(id+1, vfs.DropAll)
+							}
+						}
+					}
+					for id := range int32(5) {
+						if g.nodes[id+1] == nil && rng.IntN(3) > 0 {
+							g.start(id + 1)
+						}
+					}
+				case 8:
+					time.Sleep(patience)
+				}
+				g.write(time.Second)
+			}
+			for id := range int32(5) {
+				if g.nodes[id+1] == nil {
+					g.start(id + 1)
+				}
+			}
+			for range 100 {
+				if code, _ := g.try(joining(1), time.Second); code == 0 {
+					break
+				}
+				time.Sleep(50 * time.Millisecond)
+			}
+			q := g.settle()
+			t.Logf("seed %d: version %d, voters %v, observers %v, epoch %d", seed, q.Version, q.Voters(), q.Observers(), g.epoch)
+		})
+	}
+}
+
+// The founder, or the newcomer, loses power at every operation of its disk while the quorum grows from one to three.
+func TestFault_PowerLossWhileGrowing(t *testing.T) {
+	for _, victim := range []int32{1, 2} {
+		for i := int64(1); i < 120; i += 3 {
+			grow(t, 3, func(c *Config) { c.SnapshotBytes = 900 }, func(t *testing.T, g *growing) {
+				g.start(1)
+				for range 3 {
+					require.True(t, g.write(time.Second))
+				}
+				disk := g.disks[victim]
+				at := disk.Ops() + i
+				var left atomic.Pointer[vfs.Mem]
+				disk.SetFault(func(op vfs.Op) error {
+					if op.Kind.Changes() && op.Seq == at {
+						left.Store(disk.Crash([]vfs.CrashMode{vfs.DropAll, vfs.KeepRandom}[i%2], rand.New(rand.NewPCG(uint64(i), 3))))
+					}
+					return nil
+				})
+				revive := func() {
+					if v := g.nodes[victim]; left.Load() != nil && (v == nil || v.Err() != nil) {
+						g.drop(victim)
+						g.disks[victim] = left.Swap(nil)
+						require.NoError(t, g.tryStart(victim))
+					}
+				}
+				for _, id := range []int32{2, 3} {
+					if err := g.tryStart(id); err != nil {
+						require.Equal(t, victim, id, "%v", err)
+					}
+				}
+				for _, req := range []kmsg.Request{joining(2), adding(2), joining(3), adding(3)} {
+					done := false
+					for j := 0; j < 400 && !done; j++ {
+						code, _ := g.try(req, time.Second)
+						done = code == 0 || code == kerr.DuplicateVoter.Code
+						time.Sleep(20 * time.Millisecond)
+						g.write(time.Second)
+						revive()
+					}
+					require.True(t, done, "operation %d, %T", i, req)
+				}
+				revive()
+				disk.SetFault(nil)
+				if v := g.nodes[victim]; left.Load() != nil || v == nil || v.Err() != nil {
+					time.Sleep(time.Second)
+					revive()
+				}
+				if left.Load() == nil {
+					assert.Equal(t, []int32{1, 2, 3}, g.settle().Voters(), "operation %d", i)
+				}
+				if v := g.nodes[victim]; v != nil && (left.Load() != nil || v.Err() != nil) {
+					g.drop(victim)
+				}
+			})
+		}
+	}
+}
+
+// What a list of voters in the configuration counts for: nothing once the quorum was changed, and everything before.
+func TestVotersAreTheFoundersOnly(t *testing.T) {
+	grow(t, 3, nil, func(t *testing.T, g *growing) {
+		g.start(1, 2)
+		g.settle()
+		given := func(id int32, voters ...int32) error {
+			before := g.config
+			defer func() { g.config = before }()
+			g.config = func(c *Config) { c.Voters = voters }
+			return g.tryStart(id)
+		}
+		g.crash(1, vfs.DropAll)
+		ve, ok := errors.AsType[*VotersError](given(1, 1, 2))
+		require.True(t, ok, "nobody has made node 2 a member")
+		assert.Equal(t, []int32{1}, ve.Stored)
+		g.start(1)
+		g.must(joining(2))
+		g.must(adding(2))
+		g.settle()
+		g.crash(1, vfs.DropAll)
+		g.crash(2, vfs.DropAll)
+		require.NoError(t, given(1, 1, 2, 3))
+		require.NoError(t, given(2, 2))
+		assert.Equal(t, []int32{1, 2}, g.settle().Voters())
+	})
+}
+
+// Peers are told of before they are needed, also after a start that knows them from the log alone.
+func TestMembersAreIntroduced(t *testing.T) {
+	known := map[int32]map[int32]string{}
+	grow(t, 2, func(c *Config) {
+		known[c.NodeID] = map[int32]string{}
+		mine := known[c.NodeID]
+		c.Addrs = map[int32]string{1: "node1:1"}
+		c.Peer = func(id int32, addr string) { mine[id] = addr }
+	}, func(t *testing.T, g *growing) {
+		g.start(1, 2)
+		g.must(joining(2))
+		g.settle()
+		synctest.Wait()
+		assert.Equal(t, map[int32]map[int32]string{1: {2: "node2:1"}, 2: {1: "host:9091"}}, known)
+		g.crash(2, vfs.DropAll)
+		g.crash(1, vfs.DropAll)
+		g.start(2)
+		synctest.Wait()
+		assert.Equal(t, "host:9091", known[2][1], "as node 1 registered")
+	})
+}
+
+// The founder must not remember that it was alone once: it would be a majority by itself.
+func TestFounderForgetsThatItWasAlone(t *testing.T) {
+	for _, mode := range []vfs.CrashMode{vfs.DropAll, vfs.KeepAll} {
+		grow(t, 3, nil, func(t *testing.T, g *growing) {
+			g.start(1, 2, 3)
+			for _, req := range []kmsg.Request{joining(2), joining(3), adding(2), adding(3)} {
+				g.must(req)
+			}
+			g.settle()
+			g.crash(1, mode)
+			g.isolate(1, true)
+			g.start(1)
+			for range 100 {
+				_, _, led := g.nodes[1].Leader()
+				require.False(t, led)
+				time.Sleep(20 * time.Millisecond)
+			}
+			g.isolate(1, false)
+			g.settle()
+		})
+	}
+}

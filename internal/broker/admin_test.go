@@ -35,7 +35,7 @@ func TestApiVersions(t *testing.T) {
 		}
 		// The ranges that clients test: see the traps in kafka-compat.md.
 		assert.Equal(t, map[int16][2]int16{
-			0: {0, 13}, 1: {4, 18}, 2: {1, 11}, 3: {0, 13}, 18: {0, 4}, 19: {2, 7}, 20: {1, 6}, 22: {0, 5}, 23: {2, 4}, 32: {1, 4}, 33: {0, 2}, 37: {0, 3}, 44: {0, 1}, 60: {0, 2}, 57: {0, 2}, 64: {0, 0},
+			0: {0, 13}, 1: {4, 18}, 2: {1, 11}, 3: {0, 13}, 18: {0, 4}, 19: {2, 7}, 20: {1, 6}, 22: {0, 5}, 23: {2, 4}, 32: {1, 4}, 33: {0, 2}, 37: {0, 3}, 44: {0, 1}, 60: {0, 2}, 57: {0, 2}, 64: {0, 0}, 80: {0, 1}, 81: {0, 0},
 			21: {0, 2}, 35: {1, 4}, 55: {0, 2}, 61: {0, 0}, 65: {0, 0}, 66: {0, 2}, 74: {0, 1}, 75: {0, 0},
 			48: {0, 1}, 49: {0, 1}, 45: {0, 1}, 46: {0, 0}, 17: {0, 1}, 29: {1, 3}, 30: {1, 3}, 31: {1, 3}, 36: {0, 2}, 50: {0, 0}, 51: {0, 0},
 			8: {2, 10}, 9: {1, 10}, 10: {0, 6}, 11: {0, 9}, 12: {0, 4}, 13: {0, 5}, 14: {0, 5}, 15: {0, 6}, 16: {0, 5}, 42: {0, 2}, 43: {0, 2}, 47: {0, 0}, 68: {0, 1}, 69: {0, 1},
@@ -459,21 +459,21 @@ func TestInitProducerIDWithoutController(t *testing.T) {
 }
 
 func TestRaftRequestCodec(t *testing.T) {
-	in := &RaftRequest{Messages: [][]byte{[]byte("one"), {}, []byte("three")}}
+	in := &RaftRequest{From: 3, Addr: "host:1", Messages: [][]byte{[]byte("one"), {}, []byte("three")}}
 	b := in.AppendTo(nil)
 	var out RaftRequest
 	require.NoError(t, out.ReadFrom(b))
-	assert.Equal(t, in.Messages, out.Messages)
+	assert.Equal(t, *in, out)
 	for i := range b {
 		assert.Error(t, (&RaftRequest{}).ReadFrom(b[:i]), "cut at %d", i)
 	}
 	assert.Error(t, (&RaftRequest{}).ReadFrom(append(b, 0)))
-	huge := binary.BigEndian.AppendUint32(nil, 1<<31)
+	huge := binary.BigEndian.AppendUint32(make([]byte, 6), 1<<31)
 	assert.Error(t, (&RaftRequest{}).ReadFrom(huge))
 }
 
 func FuzzRaftRequest(f *testing.F) {
-	f.Add((&RaftRequest{Messages: [][]byte{[]byte("one"), {}}}).AppendTo(nil))
+	f.Add((&RaftRequest{From: 1, Addr: "h:1", Messages: [][]byte{[]byte("one"), {}}}).AppendTo(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		fuzztest.Bounded(t, len(b), func() { _ = new(RaftRequest).ReadFrom(b) })
 		var r RaftRequest

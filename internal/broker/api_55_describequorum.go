@@ -13,7 +13,7 @@ import (
 // DescribeQuorum (55), versions 0-2: the metadata quorum (KIP-595), from the active controller: any other node asks it, and says REQUEST_TIMED_OUT if there is none.
 //
 // Behaviour: the one partition to ask for is __cluster_metadata-0; with any other in the request all of it is UNKNOWN_TOPIC_OR_PARTITION. The quorum is etcd's raft: terms are leader epochs, entries are offsets,
-// the commit index is the high watermark, a follower's answer to entries or a heartbeat is its fetch. Every node votes, so there are no observers. Of itself the leader says that it fetched now.
+// the commit index is the high watermark, a follower's answer to entries or a heartbeat is its fetch. Observers are raft's learners. Of itself the leader says that it fetched now.
 //
 // Versions: v1 tells when voters fetched last and were last caught up (KIP-836) · v2 directories, addresses and messages for people (KIP-853).
 func (b *Broker) describeQuorum(ctx context.Context, r *transport.Request, reply func(transport.Reply)) {
@@ -99,8 +99,7 @@ func (b *Broker) quorum(st *controller.QuorumStatus, now time.Time) *kmsg.Descri
 	resp := kmsg.NewPtrDescribeQuorumResponse()
 	p := kmsg.NewDescribeQuorumResponseTopicPartition()
 	p.LeaderID, p.LeaderEpoch, p.HighWatermark = st.Leader, int32(st.Term), st.HighWatermark
-	for i := range st.Voters {
-		v := &st.Voters[i]
+	describe := func(v *controller.VoterStatus) kmsg.DescribeQuorumResponseTopicPartitionReplicaState {
 		s := kmsg.NewDescribeQuorumResponseTopicPartitionReplicaState()
 		s.ReplicaID, s.LogEndOffset, s.LastFetchTimestamp, s.LastCaughtUpTimestamp = v.ID, v.LogEndOffset, millisOrNone(v.LastFetch), millisOrNone(v.LastCaughtUp)
 		if v.ID == st.Leader {
@@ -109,10 +108,21 @@ func (b *Broker) quorum(st *controller.QuorumStatus, now time.Time) *kmsg.Descri
 		if n := img.Brokers[v.ID]; n != nil {
 			s.ReplicaDirectoryID = n.DirectoryID
 		}
-		p.CurrentVoters = append(p.CurrentVoters, s)
+		return s
+	}
+	for i := range st.Observers {
+		p.Observers = append(p.Observers, describe(&st.Observers[i]))
+	}
+	for i := range st.Voters {
+		v := &st.Voters[i]
+		p.CurrentVoters = append(p.CurrentVoters, describe(v))
 		node := kmsg.NewDescribeQuorumResponseNode()
 		node.NodeID = v.ID
-		if addr := b.c.Voters[v.ID]; addr != "" {
+		addr := b.peerAddr(v.ID)
+		if n := img.Brokers[v.ID]; n != nil && n.Addr != "" {
+			addr = n.Addr
+		}
+		if addr != "" {
 			l := kmsg.NewDescribeQuorumResponseNodeListener()
 			host, port := hostPort(addr)
 			l.Name, l.Host, l.Port = "PLAINTEXT", host, uint16(port)

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 
+	"github.com/insynclog/insync/internal/controller"
 	"github.com/insynclog/insync/transport"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -63,6 +64,8 @@ const (
 	keyTelemetrySubscriptions  int16 = 71
 	keyListConfigResources     int16 = 74
 	keyDescribeTopicPartitions int16 = 75
+	keyAddRaftVoter            int16 = 80
+	keyRemoveRaftVoter         int16 = 81
 )
 
 // handler answers one request; see transport.Handler.
@@ -135,6 +138,8 @@ func apis() []api {
 		{keyTelemetrySubscriptions, 0, 0, (*Broker).getTelemetrySubscriptions, false, false}, // not advertised: see api.silent
 		{keyListConfigResources, 0, 1, (*Broker).listConfigResources, false, false},
 		{keyDescribeTopicPartitions, 0, 0, (*Broker).describeTopicPartitions, false, false},
+		{keyAddRaftVoter, 0, 1, (*Broker).addRaftVoter, false, false},
+		{keyRemoveRaftVoter, 0, 0, (*Broker).removeRaftVoter, false, false},
 
 		// between nodes
 		{keyAlterPartition, 2, 3, (*Broker).controllerRequest, true, true},
@@ -142,13 +147,17 @@ func apis() []api {
 		{keyBrokerHeartbeat, 0, 1, (*Broker).controllerRequest, true, true},
 		{keyAllocateProducerIDs, 0, 0, (*Broker).controllerRequest, true, true},
 		{KeyRaft, 0, 0, (*Broker).raft, true, true},
+		{controller.KeyJoin, 0, 0, (*Broker).joinQuorum, true, true},
 	}
 }
 
 // NewRequest returns an empty request for a key that a Broker answers, nil for another. For transport.ServerConfig.NewRequest.
 func NewRequest(key int16) kmsg.Request {
-	if key == KeyRaft {
+	switch key {
+	case KeyRaft:
 		return &RaftRequest{}
+	case controller.KeyJoin:
+		return &controller.JoinRequest{}
 	}
 	return kmsg.RequestForKey(key)
 }

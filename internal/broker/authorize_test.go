@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/insynclog/insync/internal/acl"
+	"github.com/insynclog/insync/internal/controller"
 	"github.com/insynclog/insync/transport"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -230,6 +231,8 @@ func authorizationCases(t *testing.T) []authorizationCase {
 		{kmsg.NewPtrDescribeQuorumRequest(), cluster, all(clusterOp(acl.Describe))},
 		{versioned(kmsg.NewPtrUpdateFeaturesRequest(), 1), cluster, all(clusterOp(acl.Alter))},
 		{kmsg.NewPtrUnregisterBrokerRequest(), cluster, all(clusterOp(acl.Alter))},
+		{kmsg.NewPtrAddRaftVoterRequest(), cluster, all(clusterOp(acl.Alter))},
+		{kmsg.NewPtrRemoveRaftVoterRequest(), cluster, all(clusterOp(acl.Alter))},
 		{versioned(kmsg.NewPtrListConfigResourcesRequest(), 1), cluster, all(clusterOp(acl.DescribeConfigs))},
 	}
 }
@@ -402,9 +405,9 @@ func TestClientsAreNotPeers(t *testing.T) {
 		epochs := kmsg.NewPtrOffsetForLeaderEpochRequest()
 		epochs.Version, epochs.ReplicaID = 4, 2
 		for _, req := range []kmsg.Request{
-			follower, newer, epochs, kmsg.NewPtrAlterPartitionRequest(), kmsg.NewPtrBrokerRegistrationRequest(), kmsg.NewPtrBrokerHeartbeatRequest(), kmsg.NewPtrAllocateProducerIDsRequest(), &RaftRequest{},
+			follower, newer, epochs, kmsg.NewPtrAlterPartitionRequest(), kmsg.NewPtrBrokerRegistrationRequest(), kmsg.NewPtrBrokerHeartbeatRequest(), kmsg.NewPtrAllocateProducerIDsRequest(), &RaftRequest{}, &controller.JoinRequest{},
 		} {
-			if req.Key() != KeyRaft && req.GetVersion() == 0 {
+			if req.Key() < KeyRaft && req.GetVersion() == 0 {
 				req.SetVersion(n.apis[req.Key()].max)
 			}
 			assert.Nil(t, n.as("User:root", req), "key %d", req.Key())

@@ -238,6 +238,10 @@ func clusterRefused(m kmsg.Request, code int16) kmsg.Response {
 		}
 	case *kmsg.DescribeUserSCRAMCredentialsResponse:
 		r.ErrorCode = code
+	case *kmsg.AddRaftVoterResponse:
+		r.ErrorCode = code
+	case *kmsg.RemoveRaftVoterResponse:
+		r.ErrorCode = code
 	case *kmsg.AlterUserSCRAMCredentialsResponse:
 		for _, user := range scramUsers(m.(*kmsg.AlterUserSCRAMCredentialsRequest)) {
 			result := kmsg.NewAlterUserSCRAMCredentialsResponseResult()
@@ -344,5 +348,7 @@ func rules() map[int16]authorization {
 		71:                  open,                                           // GetTelemetrySubscriptions
 		74:                  onCluster(acl.DescribeConfigs, clusterRefused), // ListConfigResources
 		75:                  mayDescribeTopicPartitions,
+		80:                  onCluster(acl.Alter, clusterRefused), // AddRaftVoter
+		81:                  onCluster(acl.Alter, clusterRefused), // RemoveRaftVoter
 	}
 }

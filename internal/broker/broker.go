@@ -30,7 +30,8 @@ type Config struct {
 	NodeID    int32
 	Addr      string           // advertised "host:port"; "" when the node does not listen (a single node used in process only)
 	Rack      string           // broker.rack
-	Voters    map[int32]string // addresses of the metadata quorum's members, this node's included
+	Voters    map[int32]string // addresses of those that found the metadata quorum, this node's included
+	Join      []string         // addresses of nodes through which this one joins a cluster that runs; none = it founds one, or is a member already
 	Directory *log.Directory
 	Commit    *commit.Engine
 	Network   transport.Network // to reach the other nodes
@@ -135,6 +136,7 @@ type Broker struct {
 	catching throttle // of this node's replicas that do
 
 	changed    atomic.Bool // since the last checkpoint
+	soleVoter  atomic.Bool // nobody else can lead the cluster
 	diskFailed atomic.Bool // a disk error took a log down: the directory is one disk, and the controller moves everything elsewhere
 
 	mu struct {
@@ -174,7 +176,7 @@ func New(c Config) (*Broker, error) {
 	}
 	b.peers, err = transport.NewClient(transport.ClientConfig{
 		Network: c.Network, Local: &transport.Local{NodeID: c.NodeID, Handler: b}, ClientID: fmt.Sprintf("broker-%d", c.NodeID), Logger: c.Logger,
-		Credentials: c.Credentials,
+		Credentials: c.Credentials, Bootstrap: c.Join,
 		// A connection that is dead without a word must be replaced in time for a heartbeat on the next one.
 		RequestTimeout: c.SessionTimeout / 2, DialTimeout: c.SessionTimeout / 3,
 	})
@@ -184,9 +186,10 @@ func New(c Config) (*Broker, error) {
 	}
 	for _, id := range slices.Sorted(maps.Keys(c.Voters)) {
 		if id != c.NodeID {
-			b.peers.SetNode(transport.Node{ID: id, Addr: c.Voters[id]})
+			b.SetPeer(id, c.Voters[id])
 		}
 	}
+	b.soleVoter.Store(len(c.Voters) <= 1 && len(c.Join) == 0)
 	return b, nil
 }
 
@@ -238,7 +241,9 @@ func (b *Broker) Start(ctx context.Context, ctl *controller.Controller) error {
 }
 
 // join is Start, step by step.
-func (b *Broker) join(ctx context.Context, ctl *controller.Controller) error {
+func (b *Broker) join(ctx context.Context, ctl *controller.Controller) (err error) {
+	ctx, stop := b.enroll(ctx)
+	defer stop(&err)
 	if err := b.learnClusterID(ctx, ctl); err != nil {
 		return err
 	}
@@ -256,9 +261,9 @@ func (b *Broker) join(ctx context.Context, ctl *controller.Controller) error {
 	}
 	b.setThrottles(img)
 	b.quotas.Store(newQuotas(img, &b.used))
-	b.image.Store(img)
+	b.publish(img)
 	unsubscribe := ctl.Subscribe(func(d controller.Delta) {
-		b.image.Store(d.New)
+		b.publish(d.New)
 		b.applier.add(d)
 	})
 	b.mu.Lock()
@@ -284,6 +289,15 @@ func (b *Broker) join(ctx context.Context, ctl *controller.Controller) error {
 		_, ok := alive(applied, b.c.NodeID)
 		return ok && applied.Brokers[b.c.NodeID].Epoch == b.BrokerEpoch()
 	})
+}
+
+// publish makes an image the one that requests see.
+func (b *Broker) publish(img *controller.Image) {
+	b.image.Store(img)
+	if img.Quorum != nil {
+		voters := img.Quorum.Voters()
+		b.soleVoter.Store(len(voters) == 1 && voters[0] == b.c.NodeID)
+	}
 }
 
 // spawn runs f on a goroutine that Close waits for; false after Close.

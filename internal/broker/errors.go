@@ -19,6 +19,8 @@ import (
 var (
 	// ErrClosed is returned by every call after Close.
 	ErrClosed = errors.New("broker: closed")
+	// ErrRemoved says that the node was removed from the cluster.
+	ErrRemoved = errors.New("broker: the node was removed from the cluster")
 	// ErrNotStarted is returned by calls that need a cluster before Start has joined one.
 	ErrNotStarted = errors.New("broker: not started")
 

@@ -87,6 +87,12 @@ func notController(resp kmsg.Response) bool {
 		return not(r.ErrorCode)
 	case *kmsg.AllocateProducerIDsResponse:
 		return not(r.ErrorCode)
+	case *controller.JoinResponse:
+		return not(r.ErrorCode)
+	case *kmsg.AddRaftVoterResponse:
+		return not(r.ErrorCode)
+	case *kmsg.RemoveRaftVoterResponse:
+		return not(r.ErrorCode)
 	}
 	return false
 }

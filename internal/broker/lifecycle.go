@@ -54,6 +54,7 @@ type lifecycle struct {
 	clock          wallClock
 	lastTick       time.Time
 	background     atomic.Bool // a checkpoint or tick is under way
+	asking         atomic.Bool // whether the node is still a member
 }
 
 func newLifecycle(b *Broker) *lifecycle {
@@ -107,6 +108,10 @@ func (l *lifecycle) register(ctx context.Context) error {
 				l.epoch.Store(r.BrokerEpoch)
 				b.logger.Info("broker registered", "node", b.c.NodeID, "epoch", r.BrokerEpoch)
 				return nil
+			case errors.Is(err, kerr.BrokerIDNotRegistered):
+				if !b.joining() {
+					return ErrRemoved
+				}
 			case errors.Is(err, kerr.DuplicateBrokerRegistration), kerr.IsRetriable(err):
 			default:
 				return err
@@ -175,6 +180,7 @@ func (l *lifecycle) run() {
 					return
 				}
 				b.logger.Debug("heartbeat failed", "node", b.c.NodeID, "error", err)
+				l.doubt(err)
 				next = time.Now().Add(pause)
 				pause = min(2*pause, retryMax, b.c.HeartbeatInterval)
 			} else {
@@ -266,9 +272,9 @@ func (l *lifecycle) stop() {
 }
 
 // selfFenced tells whether the broker has been without a controller for a session timeout. It compares clocks instead of waiting for a timer, so that it also holds for a process that was
-// stopped for a while and goes on. A cluster of one node has nobody else who could lead.
+// stopped for a while and goes on. The only voter is the controller itself.
 func (b *Broker) selfFenced(now time.Time) bool {
-	return len(b.c.Voters) > 1 && int64(now.Sub(b.began)) > b.life.servedUntil.Load() || b.ctx.Err() != nil
+	return !b.soleVoter.Load() && int64(now.Sub(b.began)) > b.life.servedUntil.Load() || b.ctx.Err() != nil
 }
 
 // watchFence tells of being fenced, once each time.

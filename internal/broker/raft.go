@@ -15,12 +15,14 @@ const KeyRaft int16 = 32100
 
 // Raft messages (32100), version 0, between nodes only. Body of the request:
 //
-//	int32 count, then count × (int32 length, length bytes)
+//	int32 node id, string address, int32 count, then count × (int32 length, length bytes)
 //
-// The response has no body: it only tells that the messages arrived. Nothing is lost by losing one, raft repeats itself.
+// The sender says who and where it is, for it may be a member that the receiver does not know of yet. The string has a uint16 length in front. The response has no body: it only tells that the messages arrived. Nothing is lost by losing one, raft repeats itself.
 
 // RaftRequest carries encoded raft messages to a peer.
 type RaftRequest struct {
+	From     int32
+	Addr     string // of the sender; "" if it does not listen
 	Messages [][]byte
 }
 
@@ -44,6 +46,8 @@ func (*RaftRequest) ResponseKind() kmsg.Response { return &RaftResponse{} } // R
 
 // AppendTo appends the encoded request.
 func (r *RaftRequest) AppendTo(dst []byte) []byte {
+	dst = binary.BigEndian.AppendUint32(dst, uint32(r.From))
+	dst = append(binary.BigEndian.AppendUint16(dst, uint16(len(r.Addr))), r.Addr...)
 	dst = binary.BigEndian.AppendUint32(dst, uint32(len(r.Messages)))
 	for _, m := range r.Messages {
 		dst = binary.BigEndian.AppendUint32(dst, uint32(len(m)))
@@ -54,9 +58,15 @@ func (r *RaftRequest) AppendTo(dst []byte) []byte {
 
 // ReadFrom decodes a request. The messages share src's memory.
 func (r *RaftRequest) ReadFrom(src []byte) error {
-	if len(src) < 4 {
+	if len(src) < 6 {
 		return errMalformedRaft
 	}
+	r.From = int32(binary.BigEndian.Uint32(src))
+	n := int(binary.BigEndian.Uint16(src[4:]))
+	if src = src[6:]; len(src) < n+4 {
+		return errMalformedRaft
+	}
+	r.Addr, src = string(src[:n]), src[n:]
 	count := binary.BigEndian.Uint32(src)
 	src = src[4:]
 	if uint64(count) > uint64(len(src))/4 { // a message takes four bytes at least
@@ -102,8 +112,10 @@ func (*RaftResponse) ReadFrom(src []byte) error {
 
 // raft hands messages of a peer to the quorum.
 func (b *Broker) raft(_ context.Context, r *transport.Request, reply func(transport.Reply)) {
+	req := r.Message.(*RaftRequest)
+	b.SetPeer(req.From, req.Addr)
 	if ctl := b.ctl.Load(); ctl != nil {
-		ctl.Step(r.Message.(*RaftRequest).Messages)
+		ctl.Step(req.Messages)
 	}
 	reply(transport.Reply{Message: &RaftResponse{}})
 }
@@ -118,6 +130,7 @@ const (
 type raftSender struct {
 	mu    sync.Mutex
 	peers map[int32]*raftPeer
+	addrs map[int32]string // as last told, by the controller or by the peer itself
 }
 
 type raftPeer struct{ requests, bytes int }
@@ -159,10 +172,40 @@ func (b *Broker) SendRaft(to int32, msgs [][]byte) {
 	if n == 0 || to == b.c.NodeID || !b.raftOut.take(to, n) {
 		return
 	}
-	b.peers.Send(b.ctx, to, &RaftRequest{Messages: msgs}, func(r transport.Response, _ error) {
+	b.peers.Send(b.ctx, to, &RaftRequest{From: b.c.NodeID, Addr: b.c.Addr, Messages: msgs}, func(r transport.Response, _ error) {
 		b.raftOut.give(to, n)
 		if r.Release != nil {
 			r.Release()
 		}
 	})
+}
+
+// SetPeer takes the address of a member of the quorum, which may have no registration yet, or one that this node has not seen. It never blocks. For controller.Config.Peer.
+func (b *Broker) SetPeer(id int32, addr string) {
+	if id < 0 || id == b.c.NodeID || addr == "" {
+		return
+	}
+	s := &b.raftOut
+	s.mu.Lock()
+	known := s.addrs[id] == addr
+	if !known {
+		if s.addrs == nil {
+			s.addrs = make(map[int32]string)
+		}
+		s.addrs[id] = addr
+	}
+	s.mu.Unlock()
+	if !known {
+		b.peers.SetNode(transport.Node{ID: id, Addr: addr})
+	}
+}
+
+// peerAddr is the address of a member as last told.
+func (b *Broker) peerAddr(id int32) string {
+	if id == b.c.NodeID {
+		return b.c.Addr
+	}
+	b.raftOut.mu.Lock()
+	defer b.raftOut.mu.Unlock()
+	return b.raftOut.addrs[id]
 }

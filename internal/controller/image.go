@@ -2,6 +2,9 @@ package controller
 
 import "github.com/insynclog/insync/internal/controller/machine"
 
+// KeyJoin is the private API key of JoinRequest.
+const KeyJoin = machine.KeyJoin
+
 // The metadata types, see package machine.
 type (
 	// Image is the cluster's metadata at one point of the metadata log. It is immutable.

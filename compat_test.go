@@ -37,8 +37,11 @@ func TestCompatTable(t *testing.T) {
 	versions := b.Versions()
 	for _, key := range slices.Sorted(maps.Keys(versions)) {
 		name, v := kmsg.NameForKey(key), versions[key]
-		if key >= 32000 {
+		switch key {
+		case 32100:
 			name = "raft messages (private)"
+		case 32101:
+			name = "joining a cluster (private)"
 		}
 		fmt.Fprintf(&table, "| %d | %s | %d–%d |\n", key, name, v.Min, v.Max)
 	}

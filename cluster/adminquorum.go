@@ -16,7 +16,7 @@ type QuorumStatus struct {
 	Term          int32 // Kafka: leader epoch
 	HighWatermark int64 // of the metadata log: what lies below is committed
 	Voters        []QuorumMember
-	Observers     []QuorumMember // follow without a vote; none in clusters of this package
+	Observers     []QuorumMember // follow without a vote
 }
 
 // QuorumMember is a node that follows the metadata log, or leads it.

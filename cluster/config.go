@@ -44,8 +44,13 @@ type Config struct {
 	// Limits bound what connections may cost the node.
 	Limits transport.Limits
 
-	// Voters are the members of the metadata quorum, this node among them, the same list on every node (Kafka: controller.quorum.voters). nil means this node alone.
+	// Voters found the cluster, this node among them, the same list on each of them (Kafka: controller.quorum.voters). nil means this node alone, unless it Joins. It counts at the first start only: who
+	// votes afterwards is metadata, and changed by Admin.AddVoter and Admin.RemoveVoter.
 	Voters []Voter
+
+	// Join are addresses of nodes of a cluster that runs, any of them: this node becomes part of it, as an observer of the metadata quorum, when it starts, and is a broker as every other. A node that
+	// is a member already starts without them. Join and Voters exclude each other.
+	Join []string
 
 	// ClusterID is the cluster's identity (Kafka: cluster.id). "" takes the directory's, or what the first controller of a new cluster makes up.
 	ClusterID string
@@ -195,7 +200,7 @@ func (c *Config) validate() error {
 		}
 	}
 	if c.Security != nil {
-		errs = append(errs, c.Security.validate(len(c.Voters))...)
+		errs = append(errs, c.Security.validate(max(len(c.Voters), min(2*len(c.Join), 2)))...)
 	}
 	if err := c.Limits.Validate(); err != nil {
 		errs = append(errs, err)
@@ -243,6 +248,17 @@ func (c *Config) validateVoters() (errs []error) {
 	if len(c.Voters) > 0 && !seen[c.NodeID] {
 		bad("NodeID %d is not among the Voters", c.NodeID)
 	}
+	for i, addr := range c.Join {
+		if _, _, err := net.SplitHostPort(addr); err != nil {
+			bad("Join[%d]: address %q: want host:port: %w", i, addr, err)
+		}
+	}
+	if len(c.Join) > 0 && len(c.Voters) > 0 {
+		bad("Join and Voters are both set: a node founds a cluster or joins one")
+	}
+	if len(c.Join) > 0 && !c.listens() {
+		bad("Join, but the node does not listen: set Listen or Listener")
+	}
 	if len(c.Voters) > 1 && !c.listens() {
 		bad("%d Voters, but the node does not listen: set Listen or Listener", len(c.Voters))
 	}
@@ -279,7 +295,7 @@ func (t *TopicDefaults) validate() (errs []error) {
 
 func (c *Config) listens() bool { return c.Listen != "" || c.Listener != nil }
 
-// voters returns the quorum as ids and addresses; self is this node's advertised address.
+// voters returns who founds the quorum as ids and addresses, nobody if the node joins one; self is this node's advertised address.
 func (c *Config) voters(self string) (ids []int32, addrs map[int32]string) {
 	addrs = map[int32]string{c.NodeID: self}
 	for _, v := range c.Voters {
@@ -288,7 +304,7 @@ func (c *Config) voters(self string) (ids []int32, addrs map[int32]string) {
 			addrs[v.ID] = v.Addr
 		}
 	}
-	if len(ids) == 0 {
+	if len(ids) == 0 && len(c.Join) == 0 {
 		ids = []int32{c.NodeID}
 	}
 	return ids, addrs

@@ -1,6 +1,13 @@
 package cluster
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/insynclog/insync/internal/broker"
+)
+
+// ErrRemoved says that the node was removed from its cluster: it stops by itself. With Config.Join it may join again.
+var ErrRemoved = broker.ErrRemoved
 
 // PanicError is a bug of this library that showed as a panic on one of the node's goroutines. The node stops; the process lives.
 type PanicError struct {

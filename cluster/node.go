@@ -54,10 +54,10 @@ type Node struct {
 const metadataLog = "__cluster_metadata-0"
 
 // Start starts a node and returns when it can take requests: when a quorum is there, the node is registered and its logs are open. ctx bounds the start only.
-// Nodes of one cluster must be started side by side, since none of them is ready before a majority of the Voters runs.
+// Nodes of one cluster must be started side by side, since none of them is ready before a majority of the voters runs. A node that Joins is ready when it has caught up with the cluster's metadata.
 //
 // Errors: all problems of the Config at once; log.ErrDirectoryLocked; *log.IdentityError and *log.ForeignDirectoryError for a directory that belongs to another node, another cluster or
-// another program; *log.CorruptError if the metadata log is damaged; what listening returned; ctx's error.
+// another program; *log.CorruptError if the metadata log is damaged; ErrRemoved if the node was removed from the cluster; kerr.DuplicateVoter if the cluster knows its id with another data directory; what listening returned; ctx's error.
 // After an error nothing is left behind but the files in Dir.
 func Start(ctx context.Context, c Config) (*Node, error) {
 	c = c.withDefaults()
@@ -132,7 +132,7 @@ func (n *Node) build(ctx context.Context) error {
 		n.fail(&PanicError{Where: "sync", Value: v, Stack: stack})
 	}})
 	n.broker, err = broker.New(broker.Config{
-		NodeID: c.NodeID, Addr: n.addr, Rack: c.Rack, Voters: addrs, Directory: n.dir, Commit: n.commit, Network: network,
+		NodeID: c.NodeID, Addr: n.addr, Rack: c.Rack, Voters: addrs, Join: c.Join, Directory: n.dir, Commit: n.commit, Network: network,
 		Credentials: credentials, ACLs: security.ACLs,
 		Static: c.static(), AutoCreate: c.AutoCreateTopics,
 		HeartbeatInterval: c.HeartbeatInterval, SessionTimeout: c.SessionTimeout, LagTime: c.ReplicaLagTime,
@@ -171,6 +171,7 @@ func (n *Node) build(ctx context.Context) error {
 	const electionTicks = 10
 	n.ctl, err = controller.Start(controller.Config{
 		NodeID: c.NodeID, ClusterID: clusterID, Voters: ids, FS: fs, Dir: path.Join(dir, metadataLog), DirectoryID: n.dir.ID(), Send: n.broker.SendRaft,
+		Addrs: addrs, Peer: n.broker.SetPeer,
 		Tick: c.ElectionTimeout / electionTicks, ElectionTicks: electionTicks, SessionTimeout: c.SessionTimeout,
 		DefaultPartitions: c.Topic.Partitions, DefaultReplication: c.Topic.ReplicationFactor, Static: c.static(), Rand: c.Rand, Logger: c.Logger,
 	})

@@ -17,9 +17,11 @@ type Status struct {
 	ClusterID   string
 	Addr        string // "" if the node does not listen
 	BrokerEpoch int64
-	Controller  int32 // active controller, -1 unknown
-	Term        int64 // raft term of the metadata quorum
-	Metadata    int64 // offset of the metadata log up to which this node has applied
+	Controller  int32   // active controller, -1 unknown
+	Term        int64   // raft term of the metadata quorum
+	Metadata    int64   // offset of the metadata log up to which this node has applied
+	Voters      []int32 // of the metadata quorum, as far as this node has applied
+	Observers   []int32 // who follow it without a vote
 	Brokers     []BrokerStatus
 	Topics      []TopicStatus
 	Replicas    []ReplicaStatus // of this node
@@ -88,6 +90,7 @@ func (n *Node) Status() Status {
 	}
 	img := n.ctl.Image()
 	s.ClusterID, s.Metadata, s.BrokerEpoch = img.ClusterID, img.Offset, n.broker.BrokerEpoch()
+	s.Voters, s.Observers = img.Quorum.Voters(), img.Quorum.Observers()
 	if id, term, ok := n.ctl.Leader(); ok {
 		s.Controller, s.Term = id, term
 	}
@@ -131,7 +134,7 @@ func (s *Status) Topic(name string) (t TopicStatus, ok bool) {
 // String is a table for people.
 func (s Status) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "node %d at %q, cluster %s, controller %d (term %d)\n", s.NodeID, s.Addr, s.ClusterID, s.Controller, s.Term)
+	fmt.Fprintf(&b, "node %d at %q, cluster %s, controller %d (term %d), voters %v, observers %v\n", s.NodeID, s.Addr, s.ClusterID, s.Controller, s.Term, s.Voters, s.Observers)
 	for _, r := range s.Replicas {
 		fmt.Fprintf(&b, "  %-40s %-9s start %-10d hw %-10d synced %-10d end %d\n", fmt.Sprintf("%s-%d", r.Topic, r.Partition), r.Role,
 			r.Offsets.LogStartOffset, r.Offsets.HighWatermark, r.Offsets.SyncedEndOffset, r.Offsets.LogEndOffset)

@@ -39,6 +39,8 @@ type Cluster struct {
 	network *transport.Mem
 	members []*member
 	clients []*transport.Client
+	shared  *transport.Client
+	known   int // nodes when it was made
 }
 
 // member is one node with the disk that outlives it.
@@ -65,15 +67,8 @@ func New(tb testing.TB, c Config) *Cluster {
 		voters = append(voters, cluster.Voter{ID: id, Addr: host(id) + ":" + port})
 	}
 	for _, v := range voters {
-		m := &member{disk: vfs.NewMem(), config: cluster.Config{
-			Limits: transport.Limits{ConnectionsPerHost: 4096}, // all clients of a test are one host
-			NodeID: v.ID, Dir: "data", Listen: v.Addr, Network: tc.network.Host(host(v.ID)), Voters: voters, AutoCreateTopics: true,
-			Groups: cluster.GroupSettings{InitialRebalanceDelay: -1, OffsetsPartitions: 5}, // a test does not want to wait for members that it has not got
-			Rand:   rand.New(rand.NewPCG(tc.rng.Uint64(), uint64(v.ID))),
-		}}
-		if int(v.ID) <= len(c.Racks) {
-			m.config.Rack = c.Racks[v.ID-1]
-		}
+		m := &member{disk: vfs.NewMem(), config: tc.nodeConfig(v.ID, v.Addr)}
+		m.config.Voters = voters
 		if c.Node != nil {
 			c.Node(&m.config)
 		}
@@ -90,6 +85,19 @@ func New(tb testing.TB, c Config) *Cluster {
 		tc.check(err)
 	}
 	return tc
+}
+
+func (c *Cluster) nodeConfig(id int32, addr string) cluster.Config {
+	config := cluster.Config{
+		Limits: transport.Limits{ConnectionsPerHost: 4096}, // all clients of a test are one host
+		NodeID: id, Dir: "data", Listen: addr, Network: c.network.Host(host(id)), AutoCreateTopics: true,
+		Groups: cluster.GroupSettings{InitialRebalanceDelay: -1, OffsetsPartitions: 5}, // a test does not want to wait for members that it has not got
+		Rand:   rand.New(rand.NewPCG(c.rng.Uint64(), uint64(id))),
+	}
+	if int(id) <= len(c.config.Racks) {
+		config.Rack = c.config.Racks[id-1]
+	}
+	return config
 }
 
 func (c *Cluster) start(m *member) error {
@@ -138,6 +146,26 @@ func (c *Cluster) member(id int32) *member {
 	return c.members[id-1]
 }
 
+// Join starts one more node, which joins the cluster as an observer of its metadata quorum, and returns its id when it can take requests; cluster.Admin gives it a vote.
+func (c *Cluster) Join() int32 {
+	c.tb.Helper()
+	id := c.Prospect()
+	c.Restart(id)
+	return id
+}
+
+// Prospect adds a node that is down; Restart has it join. Whenever it is restarted it asks to join again, as a process that is started with the same flags does.
+func (c *Cluster) Prospect() (id int32) {
+	id = int32(len(c.members) + 1)
+	m := &member{disk: vfs.NewMem(), config: c.nodeConfig(id, host(id)+":"+port)}
+	m.config.Join = c.Addrs()
+	if c.config.Node != nil {
+		c.config.Node(&m.config)
+	}
+	c.members = append(c.members, m)
+	return id
+}
+
 // Node returns a node, nil while it is down.
 func (c *Cluster) Node(id int32) *cluster.Node { return c.member(id).node }
 
@@ -174,12 +202,12 @@ func (c *Cluster) Client() *transport.Client {
 	return client
 }
 
-// client is the one that the cluster's own methods share.
+// client is the one that the cluster's own methods share, another one when there are nodes that it may not know of.
 func (c *Cluster) client() *transport.Client {
-	if len(c.clients) == 0 {
-		return c.Client()
+	if c.known != len(c.members) {
+		c.shared, c.known = c.Client(), len(c.members)
 	}
-	return c.clients[0]
+	return c.shared
 }
 
 // CreateTopic creates a topic and returns when every node that is up knows it.

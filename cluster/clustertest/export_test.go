@@ -28,3 +28,6 @@ func (c *Cluster) PowerOff(id int32, mode vfs.CrashMode) {
 	m := c.member(id)
 	m.disk = m.disk.Crash(mode, c.rng)
 }
+
+// NewDisk is an empty disk.
+func NewDisk() *vfs.Mem { return vfs.NewMem() }

@@ -2,6 +2,9 @@ package controller
 
 import "github.com/insynclog/insync/internal/controller/machine"
 
+// TagIfUnused is the tagged field of UnregisterBroker that keeps a node that is needed.
+const TagIfUnused = machine.TagIfUnused
+
 // KeyJoin is the private API key of JoinRequest.
 const KeyJoin = machine.KeyJoin
 

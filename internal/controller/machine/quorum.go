@@ -247,17 +247,17 @@ func ifUnused(req *kmsg.UnregisterBrokerRequest) (yes bool) {
 	return yes
 }
 
-// used tells what a node is still needed for.
+// used tells what a node is still needed for: INVALID_REQUEST for replicas, else DUPLICATE_VOTER for a vote.
 func (b *Batch) used(id int32) problem {
-	if m, ok := b.d.img.Quorum.Member(id); ok && m.Voter {
-		return refuse(kerr.InvalidRequest, "Node %d votes in the metadata quorum", id)
-	}
 	for _, name := range b.d.img.TopicNames() {
 		for n, p := range b.d.img.Topics[name].Partitions {
 			if slices.Contains(p.Replicas, id) {
 				return refuse(kerr.InvalidRequest, "Node %d has a replica of %s-%d", id, name, n)
 			}
 		}
+	}
+	if m, ok := b.d.img.Quorum.Member(id); ok && m.Voter {
+		return refuse(kerr.DuplicateVoter, "Node %d votes in the metadata quorum", id)
 	}
 	return problem{}
 }

@@ -126,7 +126,7 @@ func TestQuorumMembers(t *testing.T) {
 	assert.Equal(t, []int32{1, 2, 3}, j.img.Quorum.Voters())
 	assert.Equal(t, kerr.RequestTimedOut.Code, j.ask(addVoterRequest(4)), "nobody knows of it")
 
-	assert.Equal(t, kerr.InvalidRequest.Code, j.ask(unregisterRequest(2, true)), "it votes")
+	assert.Equal(t, kerr.DuplicateVoter.Code, j.ask(unregisterRequest(2, true)), "it votes")
 	require.Zero(t, j.ask(removeVoterRequest(1)))
 	require.Zero(t, j.ask(removeVoterRequest(2)))
 	assert.Equal(t, kerr.VoterNotFound.Code, j.ask(removeVoterRequest(2)))

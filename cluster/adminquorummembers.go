@@ -1,0 +1,87 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/insynclog/insync/internal/controller"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// AddVoter gives a node that joined a vote in the metadata quorum (KIP-853), once it has caught up, for which it waits as long as ctx, 30 s at most. Votes are added one by one; a quorum of an even number
+// survives no more than the odd one below it.
+//
+// errors.Is: kerr.DuplicateVoter if it has one; kerr.RequestTimedOut if it does not follow, lags, or nothing is known.
+func (a *Admin) AddVoter(ctx context.Context, id int32) error {
+	req := kmsg.NewPtrAddRaftVoterRequest()
+	req.VoterID, req.TimeoutMillis, req.AckWhenCommitted = id, timeoutMillis(ctx), true
+	resp, err := request[*kmsg.AddRaftVoterResponse](ctx, a, req)
+	text := ""
+	if err == nil {
+		err, text = kerr.ErrorForCode(resp.ErrorCode), deref(resp.ErrorMessage)
+	}
+	return memberError("add voter", id, err, text)
+}
+
+// RemoveVoter takes a node's vote (KIP-853): it goes on as an observer and a broker. One that is the active controller hands that over first.
+//
+// errors.Is: kerr.VoterNotFound if it has none; kerr.InvalidRequest for the last voter; kerr.RequestTimedOut if too few of the voters that would remain are there, or nothing is known.
+func (a *Admin) RemoveVoter(ctx context.Context, id int32) error {
+	req := kmsg.NewPtrRemoveRaftVoterRequest()
+	req.VoterID = id
+	resp, err := request[*kmsg.RemoveRaftVoterResponse](ctx, a, req)
+	text := ""
+	if err == nil {
+		err, text = kerr.ErrorForCode(resp.ErrorCode), deref(resp.ErrorMessage)
+	}
+	return memberError("remove voter", id, err, text)
+}
+
+// RemoveNode takes a node out of the cluster: its vote, its registration and its place as an observer. It stops by itself, with ErrRemoved, if it still runs. Nothing happens while it has replicas: Reassign
+// them first. It may be repeated; a node that is not there any more is no error.
+//
+// errors.Is: kerr.InvalidRequest if it has replicas, or the last vote; as RemoveVoter otherwise.
+func (a *Admin) RemoveNode(ctx context.Context, id int32) error {
+	for {
+		req := kmsg.NewPtrUnregisterBrokerRequest()
+		req.BrokerID = id
+		req.UnknownTags.Set(controller.TagIfUnused, nil)
+		resp, err := request[*kmsg.UnregisterBrokerResponse](ctx, a, req)
+		text := ""
+		if err == nil {
+			err, text = kerr.ErrorForCode(resp.ErrorCode), deref(resp.ErrorMessage)
+		}
+		switch {
+		case errors.Is(err, kerr.BrokerIDNotRegistered):
+			return nil
+		case errors.Is(err, kerr.DuplicateVoter): // it votes
+			if err := a.RemoveVoter(ctx, id); err != nil && !errors.Is(err, kerr.VoterNotFound) {
+				return err
+			}
+		case !kerr.IsRetriable(err) || !pause(ctx):
+			return memberError("remove node", id, err, text)
+		}
+	}
+}
+
+// pause waits a little before a request is repeated; false if ctx ended.
+func pause(ctx context.Context) bool {
+	t := time.NewTimer(50 * time.Millisecond)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func memberError(op string, id int32, err error, text string) error {
+	if err == nil {
+		return nil
+	}
+	return &AdminError{Op: op, Name: strconv.Itoa(int(id)), Err: err, Text: text}
+}

@@ -1,0 +1,300 @@
+package clustertest_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/insynclog/insync/cluster"
+	"github.com/insynclog/insync/cluster/clustertest"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
+)
+
+// stubborn repeats an admin call until it is done, or says something that a repetition may say.
+func stubborn(t *testing.T, c *clustertest.Cluster, what string, call func(context.Context, *cluster.Admin) error, done ...error) {
+	t.Helper()
+	admin := cluster.NewAdmin(c.Client())
+	var last error
+	for began := time.Now(); time.Since(began) < 5*time.Minute; time.Sleep(200 * time.Millisecond) {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		last = call(ctx, admin)
+		cancel()
+		if last == nil || slices.ContainsFunc(done, func(d error) bool { return asKafka(last, d) }) {
+			return
+		}
+	}
+	t.Fatalf("%s: %v", what, last)
+}
+
+func asKafka(err, want error) bool {
+	for ; err != nil; err = unwrap(err) {
+		if err == want {
+			return true
+		}
+	}
+	return false
+}
+
+func unwrap(err error) error {
+	if u, ok := err.(interface{ Unwrap() error }); ok {
+		return u.Unwrap()
+	}
+	return nil
+}
+
+func addVoter(t *testing.T, c *clustertest.Cluster, id int32) {
+	t.Helper()
+	stubborn(t, c, fmt.Sprintf("add voter %d", id), func(ctx context.Context, a *cluster.Admin) error { return a.AddVoter(ctx, id) }, kerr.DuplicateVoter)
+}
+
+func removeNode(t *testing.T, c *clustertest.Cluster, id int32) {
+	t.Helper()
+	stubborn(t, c, fmt.Sprintf("remove node %d", id), func(ctx context.Context, a *cluster.Admin) error { return a.RemoveNode(ctx, id) })
+}
+
+// reassign moves a partition and waits until it is there.
+func reassign(t *testing.T, c *clustertest.Cluster, topic string, to ...int32) {
+	t.Helper()
+	tp := cluster.TopicPartition{Topic: topic}
+	stubborn(t, c, "reassign", func(ctx context.Context, a *cluster.Admin) error {
+		return a.Reassign(ctx, map[cluster.TopicPartition][]int32{tp: to})
+	})
+	c.Await(fmt.Sprintf("%s is on %v", topic, to), func() bool {
+		s := newest(c)
+		ts, ok := s.Topic(topic)
+		return ok && slices.Equal(ts.Partitions[0].Replicas, to) && len(ts.Partitions[0].ISR) == len(to)
+	})
+}
+
+// newest is the status of the node that has applied most.
+func newest(c *clustertest.Cluster) (s cluster.Status) {
+	for id := int32(1); int(id) <= len(c.Addrs()); id++ {
+		if n := c.Node(id); n != nil {
+			if st := n.Status(); s.NodeID == 0 || st.Metadata > s.Metadata {
+				s = st
+			}
+		}
+	}
+	return s
+}
+
+// intact ends the load and checks that everything acknowledged is there, once.
+func intact(t *testing.T, c *clustertest.Cluster, l *load, topic string) {
+	t.Helper()
+	require.Greater(t, l.end(), 100)
+	there := map[string]int{}
+	for _, r := range c.ReadAll(topic) {
+		there[string(r.Value)]++
+	}
+	for v := range l.acked {
+		require.Equal(t, 1, there[v], "acknowledged record %s", v)
+	}
+}
+
+// One node becomes three while records are produced, the first of them dies, and the two that came go on; later it comes back, and all of them start again without a list of each other.
+func TestOneNodeBecomesThree(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := clustertest.New(t, clustertest.Config{Seed: 1})
+		c.CreateTopic("t", 1, 1)
+		c.CreateTopic("__consumer_offsets", 5, 1)
+		require.Equal(t, []int32{2, 3}, []int32{c.Prospect(), c.Prospect()}) // the producer has their addresses, too
+		l := startLoad(t, c, "t")
+		time.Sleep(time.Second)
+		c.Restart(2)
+		c.Restart(3)
+		s := newest(c)
+		assert.Equal(t, [][]int32{{1}, {2, 3}}, [][]int32{s.Voters, s.Observers})
+		addVoter(t, c, 2)
+		addVoter(t, c, 3)
+		s = newest(c)
+		assert.Equal(t, [][]int32{{1, 2, 3}, nil}, [][]int32{s.Voters, s.Observers})
+		reassign(t, c, "t", 1, 2, 3)
+		c.Await("__consumer_offsets has grown by itself", func() bool {
+			s := newest(c)
+			ts, _ := s.Topic("__consumer_offsets")
+			return !slices.ContainsFunc(ts.Partitions, func(p cluster.PartitionStatus) bool { return len(p.ISR) != 3 })
+		})
+		q, err := cluster.NewAdmin(c.Client()).Quorum(t.Context())
+		require.NoError(t, err)
+		require.Len(t, q.Voters, 3)
+		for i, v := range q.Voters {
+			assert.Equal(t, c.Addrs()[i], v.Addr)
+			assert.NotZero(t, v.DirectoryID)
+		}
+
+		c.Crash(1)
+		c.Await("another leads", func() bool { return c.Leader("t", 0) != 1 })
+		time.Sleep(10 * time.Second)
+		before := len(c.ReadAll("t"))
+		time.Sleep(5 * time.Second)
+		require.Greater(t, len(c.ReadAll("t")), before, "the cluster goes on")
+		c.Restart(1)
+		c.AwaitISR("t", 0, 3)
+		for id := int32(1); id <= 3; id++ {
+			c.Crash(id)
+		}
+		c.RestartAll()
+		c.AwaitISR("t", 0, 3)
+		assert.Equal(t, []int32{1, 2, 3}, newest(c).Voters)
+		time.Sleep(time.Second)
+		intact(t, c, l, "t")
+	})
+}
+
+// Three nodes become five, the three that founded the cluster move their replicas away and go; the two that are left, and a third that comes, start again without them.
+func TestFoundersGo(t *testing.T) {
+	for seed := range uint64(3) {
+		synctest.Test(t, func(t *testing.T) {
+			c := clustertest.New(t, clustertest.Config{Nodes: 3, Seed: seed})
+			c.CreateTopic("t", 1, 3)
+			l := startLoad(t, c, "t")
+			for id := int32(4); id <= 5; id++ {
+				require.Equal(t, id, c.Join())
+				addVoter(t, c, id)
+			}
+			require.Equal(t, []int32{1, 2, 3, 4, 5}, newest(c).Voters)
+			admin := cluster.NewAdmin(c.Client())
+			err := admin.RemoveNode(t.Context(), 1)
+			require.ErrorIs(t, err, kerr.InvalidRequest, "it has a replica")
+			require.Contains(t, newest(c).Voters, int32(1), "and keeps its vote")
+
+			require.Equal(t, int32(6), c.Join())
+			addVoter(t, c, 6)
+			reassign(t, c, "t", 4, 5, 6)
+			for id := int32(1); id <= 3; id++ {
+				removeNode(t, c, id)
+				select {
+				case <-c.Node(id).Done():
+				case <-time.After(time.Minute):
+					t.Fatalf("node %d does not notice that it was removed", id)
+				}
+				require.ErrorIs(t, c.Node(id).Err(), cluster.ErrRemoved)
+				c.Adopt(id, nil)
+			}
+			s := newest(c)
+			assert.Equal(t, [][]int32{{4, 5, 6}, nil}, [][]int32{s.Voters, s.Observers})
+			require.Len(t, s.Brokers, 3)
+
+			time.Sleep(time.Second)
+			for id := int32(4); id <= 6; id++ {
+				c.Crash(id)
+			}
+			start := make(chan error, 3)
+			for id := int32(4); id <= 6; id++ {
+				run := c.Prepare(id)
+				go func() {
+					ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+					defer cancel()
+					n, err := run(ctx)
+					c.Adopt(id, n)
+					start <- err
+				}()
+			}
+			for range 3 {
+				require.NoError(t, <-start)
+			}
+			c.AwaitISR("t", 0, 3)
+			time.Sleep(time.Second)
+			intact(t, c, l, "t")
+
+			// One of those that went is started again: nobody lets it in unasked.
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			_, err = c.Prepare(2)(ctx)
+			require.ErrorIs(t, err, cluster.ErrRemoved)
+		})
+	}
+}
+
+// At whatever moment a node dies while another joins and gets its vote, the newcomer, the active controller or all of them at once: it goes on when they are back, and nothing acknowledged is lost.
+func TestMembershipThroughCrashes(t *testing.T) {
+	for seed := range uint64(16) {
+		synctest.Test(t, func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(seed, 6))
+			nodes := 1 + int(seed%2)*2
+			c := clustertest.New(t, clustertest.Config{Nodes: nodes, Seed: seed})
+			c.CreateTopic("t", 1, int16(nodes))
+			l := startLoad(t, c, "t")
+			newcomer := c.Prospect()
+			added := make(chan struct{})
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			client := c.Client()
+			go func() { // an operator who tries until it is done
+				defer close(added)
+				for ctx.Err() == nil {
+					ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+					err := cluster.NewAdmin(client).AddVoter(ctx, newcomer)
+					cancel()
+					if err == nil || asKafka(err, kerr.DuplicateVoter) {
+						return
+					}
+					time.Sleep(100 * time.Millisecond)
+				}
+			}()
+			up := func(id int32) {
+				if c.Node(id) != nil {
+					return
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+				defer cancel()
+				if n, err := c.Prepare(id)(ctx); err == nil {
+					c.Adopt(id, n)
+				}
+			}
+			up(newcomer)
+			for range 4 {
+				time.Sleep(time.Duration(rng.IntN(1500)) * time.Millisecond)
+				switch rng.IntN(4) {
+				case 0:
+					c.Crash(newcomer)
+				case 1:
+					if id := newest(c).Controller; id > 0 {
+						c.Crash(id)
+					}
+				case 2:
+					for id := int32(1); id <= newcomer; id++ {
+						c.Crash(id)
+					}
+				case 3:
+					c.CrashTorn(rng.Int32N(newcomer) + 1)
+				}
+				time.Sleep(time.Duration(rng.IntN(1500)) * time.Millisecond)
+				c.RestartAll()
+			}
+			select {
+			case <-added:
+			case <-time.After(5 * time.Minute):
+				t.Fatalf("seed %d: not added: %v", seed, newest(c))
+			}
+			c.Await("everybody votes", func() bool { return len(newest(c).Voters) == nodes+1 })
+			time.Sleep(time.Second)
+			intact(t, c, l, "t")
+		})
+	}
+}
+
+// A node whose disk was replaced is somebody else: it is let in under its id when the old one was removed.
+func TestWipedMemberJoinsAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := clustertest.New(t, clustertest.Config{Nodes: 3})
+		id := c.Join()
+		addVoter(t, c, id)
+		c.Crash(id)
+		c.Replace(id, clustertest.NewDisk())
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		_, err := c.Prepare(id)(ctx)
+		require.ErrorIs(t, err, kerr.DuplicateVoter)
+		removeNode(t, c, id)
+		c.Restart(id)
+		addVoter(t, c, id)
+		assert.Equal(t, []int32{1, 2, 3, 4}, newest(c).Voters)
+	})
+}

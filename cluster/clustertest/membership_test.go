@@ -298,3 +298,68 @@ func TestWipedMemberJoinsAgain(t *testing.T) {
 		assert.Equal(t, []int32{1, 2, 3, 4}, newest(c).Voters)
 	})
 }
+
+// A node that is cut off, or down, while it is removed finds out when it hears of the others again, whoever leads them by then; and nobody is disturbed.
+func TestRemovedNodeNotices(t *testing.T) {
+	for _, voter := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			c := clustertest.New(t, clustertest.Config{Nodes: 3, Seed: 4})
+			id := c.Join()
+			if voter {
+				addVoter(t, c, id)
+			}
+			c.CreateTopic("t", 1, 3)
+			reassign(t, c, "t", 1, 2, 3)
+			for _, topic := range newest(c).Topics {
+				require.False(t, slices.ContainsFunc(topic.Partitions, func(p cluster.PartitionStatus) bool { return slices.Contains(p.Replicas, id) }), topic.Name)
+			}
+			c.Isolate(id)
+			time.Sleep(15 * time.Second)
+			removeNode(t, c, id)
+			old := newest(c).Controller
+			c.Stop(old) // whom the removed node believes to lead
+			c.Restart(old)
+			c.Await("there is a controller", func() bool { return newest(c).Controller > 0 })
+			before := newest(c)
+			time.Sleep(time.Minute)
+			require.NoError(t, c.Node(id).Err(), "nobody has told it")
+			c.Heal()
+			select {
+			case <-c.Node(id).Done():
+			case <-time.After(2 * time.Minute):
+				t.Fatalf("it does not notice: %v", c.Node(id).Status())
+			}
+			require.ErrorIs(t, c.Node(id).Err(), cluster.ErrRemoved)
+			c.Adopt(id, nil)
+			after := newest(c)
+			assert.Equal(t, []any{before.Controller, before.Term}, []any{after.Controller, after.Term}, "nobody was disturbed")
+			assert.Equal(t, []int32{1, 2, 3}, after.Voters)
+
+			require.Equal(t, []int32(nil), after.Observers)
+			c.Restart(id) // it is started with addresses to join through
+			assert.Equal(t, []int32{id}, newest(c).Observers)
+		})
+	}
+}
+
+// Nodes of a cluster with authentication let in whom they know by the nodes' secret, and nobody else.
+func TestJoinNeedsTheSecret(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		secret := "a secret that nodes share among themselves"
+		c := clustertest.New(t, clustertest.Config{Node: func(n *cluster.Config) {
+			n.Security = &cluster.Security{SASL: []string{cluster.SASLScramSHA256}, PeerSecret: secret}
+		}})
+		id := c.Join()
+		require.NoError(t, cluster.NewAdmin(c.Node(1).Client()).AddVoter(t.Context(), id))
+		assert.Equal(t, []int32{1, 2}, newest(c).Voters)
+
+		secret = "another secret, of somebody from outside"
+		stranger := c.Prospect()
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		_, err := c.Prepare(stranger)(ctx)
+		require.Error(t, err)
+		assert.Empty(t, newest(c).Observers)
+		assert.Len(t, newest(c).Brokers, 2)
+	})
+}

@@ -104,7 +104,8 @@ func (d *driver) follow(quorums []*machine.Quorum, index uint64) error {
 // enroll takes over a configuration that raft has.
 func (d *driver) enroll(m membership, now time.Time) {
 	before := d.members
-	d.members, d.store.alone = m, m.alone(d.id)
+	d.members = m
+	d.store.alone = d.store.alone && m.alone(d.id) // not again before a start that finds nobody else in the log
 	d.campaign.stand(slices.Index(m.voters, d.id), d.c.c.Tick)
 	if !d.leading {
 		return

@@ -458,3 +458,26 @@ func TestFounderForgetsThatItWasAlone(t *testing.T) {
 		})
 	}
 }
+
+// A node that is alone again starts as often as it likes, whether its log still tells of others or not.
+func TestAloneAgain(t *testing.T) {
+	for _, snapshots := range []int64{0, 300} {
+		grow(t, 2, func(c *Config) { c.SnapshotBytes = snapshots }, func(t *testing.T, g *growing) {
+			g.start(1, 2)
+			for _, req := range []kmsg.Request{joining(2), adding(2), removing(2)} {
+				g.must(req)
+			}
+			g.must(leaving(2), kerr.BrokerIDNotRegistered)
+			g.settle()
+			for _, mode := range []vfs.CrashMode{vfs.DropAll, vfs.KeepAll, vfs.DropAll, vfs.KeepRandom, vfs.DropAll} {
+				g.crash(1, mode)
+				g.start(1)
+				for range 10 {
+					require.True(t, g.write(time.Second))
+				}
+			}
+			q := g.settle()
+			assert.Equal(t, [][]int32{{1}, nil}, [][]int32{q.Voters(), q.Observers()})
+		})
+	}
+}

@@ -56,6 +56,11 @@ func TestConfigListenRules(t *testing.T) {
 		{"every interface, asked for", Config{Listen: ":9092", Insecure: true}, ""},
 		{"no port", Config{Listen: "127.0.0.1"}, "want host:port"},
 		{"several voters without a listener", Config{Voters: []Voter{{1, "a:1"}, {2, "b:1"}}}, "does not listen"},
+		{"join without a listener", Config{Join: []string{"a:1"}}, "does not listen"},
+		{"join through a name without a port", Config{Listen: "127.0.0.1:0", Join: []string{"a"}}, `Join[0]: address "a": want host:port`},
+		{"join and found", Config{Listen: "127.0.0.1:0", Join: []string{"a:1"}, Voters: []Voter{{1, "b:1"}}}, "Join and Voters are both set"},
+		{"join", Config{NodeID: 2, Listen: "127.0.0.1:0", Join: []string{"a:1"}}, ""},
+		{"join with authentication, but no secret", Config{NodeID: 2, Listen: "127.0.0.1:0", Join: []string{"a:1"}, Security: &Security{SASL: []string{SASLScramSHA256}}}, "set PeerSecret or PeerCertificates"},
 		{"advertised without a listener", Config{Advertise: "a:1"}, "without Listen"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -19,23 +19,24 @@ import (
 // (v1) says.
 func (b *Broker) addRaftVoter(ctx context.Context, r *transport.Request, reply func(transport.Reply)) {
 	req := r.Message.(*kmsg.AddRaftVoterRequest)
-	ctx, cancel := context.WithTimeout(ctx, min(max(millis(req.TimeoutMillis), adminTimeoutMin), adminTimeoutMax))
+	version := req.Version // another node is asked in a version of its own
+	patience := min(max(millis(req.TimeoutMillis), adminTimeoutMin), adminTimeoutMax)
+	deadline := time.Now().Add(patience)
+	ctx, cancel := context.WithTimeout(ctx, patience+askPatience) // the node that is asked waits, too, and answers when its patience ends
 	defer cancel()
 	defer context.AfterFunc(b.ctx, cancel)()
 	resp := kmsg.NewPtrAddRaftVoterResponse()
 	for attempt := 0; ; attempt++ {
 		got, err := b.forward(ctx, req, adminTimeoutMax)
-		switch {
-		case err != nil && ctx.Err() != nil && attempt > 0: // the last answer says more
-		case err != nil:
-			resp.ErrorCode, resp.ErrorMessage = codeOf(err), messageOf(err)
-		default:
+		if err == nil {
 			resp = got.(*kmsg.AddRaftVoterResponse)
+		} else {
+			resp.ErrorCode, resp.ErrorMessage = codeOf(err), messageOf(err)
 		}
 		if resp.ErrorCode == kerr.DuplicateVoter.Code && attempt > 0 {
 			resp.ErrorCode, resp.ErrorMessage = 0, nil // an attempt of which nothing was known
 		}
-		if resp.ErrorCode != kerr.RequestTimedOut.Code || !sleep(ctx, retryMax/5) {
+		if resp.ErrorCode != kerr.RequestTimedOut.Code || !time.Now().Add(retryMax/5).Before(deadline) || !sleep(ctx, retryMax/5) {
 			break
 		}
 	}
@@ -45,7 +46,7 @@ func (b *Broker) addRaftVoter(ctx context.Context, r *transport.Request, reply f
 			return ok && m.Voter
 		})
 	}
-	resp.Version = req.Version
+	resp.Version = version
 	reply(transport.Reply{Message: resp})
 }
 

@@ -363,3 +363,135 @@ func TestJoinNeedsTheSecret(t *testing.T) {
 		assert.Len(t, newest(c).Brokers, 2)
 	})
 }
+
+// Operators and failures at random: nodes join, get votes and lose them, replicas move, nodes are removed, crash and are cut off, all of them lose power; nothing acknowledged is lost, and in the end
+// everybody agrees on who belongs to the cluster.
+func TestMembershipAtRandom(t *testing.T) {
+	for seed := range uint64(3) {
+		synctest.Test(t, func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(seed, 8))
+			c := clustertest.New(t, clustertest.Config{Nodes: 3, Seed: seed})
+			const nodes = 6
+			for range nodes - 3 {
+				c.Prospect()
+			}
+			c.CreateTopic("t", 1, 3)
+			l := startLoad(t, c, "t")
+			client := c.Client()
+			admin := cluster.NewAdmin(client)
+			try := func(call func(context.Context) error) {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(rng.IntN(4000))*time.Millisecond)
+				defer cancel()
+				_ = call(ctx)
+			}
+			gone := map[int32]bool{} // founders that were removed: they have nobody to ask
+			up := func(id int32) {
+				if n := c.Node(id); n != nil {
+					select {
+					case <-n.Done():
+						require.ErrorIs(t, n.Err(), cluster.ErrRemoved, "seed %d, node %d", seed, id)
+						c.Adopt(id, nil)
+					default:
+						return
+					}
+				}
+				if gone[id] {
+					return
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+				defer cancel()
+				n, err := c.Prepare(id)(ctx)
+				if err == nil {
+					c.Adopt(id, n)
+				}
+				if asKafka(err, cluster.ErrRemoved) {
+					require.LessOrEqual(t, id, int32(3), "seed %d", seed)
+					gone[id] = true
+				}
+			}
+			all := func() { // side by side: none of them is ready alone
+				done := make(chan struct{}, nodes)
+				for id := int32(1); id <= nodes; id++ {
+					if n := c.Node(id); n == nil && !gone[id] {
+						run := c.Prepare(id)
+						go func() {
+							defer func() { done <- struct{}{} }()
+							ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+							defer cancel()
+							if n, err := run(ctx); err == nil {
+								c.Adopt(id, n)
+							}
+						}()
+					} else {
+						done <- struct{}{}
+					}
+				}
+				for range nodes {
+					<-done
+				}
+			}
+			for range 40 {
+				id := rng.Int32N(nodes) + 1
+				switch rng.IntN(10) {
+				case 0, 1:
+					up(id)
+				case 2, 3:
+					try(func(ctx context.Context) error { return admin.AddVoter(ctx, id) })
+				case 4:
+					try(func(ctx context.Context) error { return admin.RemoveVoter(ctx, id) })
+				case 5:
+					try(func(ctx context.Context) error { return admin.RemoveNode(ctx, id) })
+				case 6:
+					to := rng.Perm(nodes)[:3]
+					try(func(ctx context.Context) error {
+						return admin.Reassign(ctx, map[cluster.TopicPartition][]int32{{Topic: "t"}: {int32(to[0]) + 1, int32(to[1]) + 1, int32(to[2]) + 1}})
+					})
+				case 7:
+					switch rng.IntN(3) {
+					case 0:
+						c.CrashTorn(id)
+					case 1:
+						c.Crash(id)
+					case 2:
+						for id := int32(1); id <= nodes; id++ {
+							c.Crash(id)
+						}
+						all()
+					}
+				case 8:
+					c.Isolate(id)
+					time.Sleep(time.Duration(rng.IntN(20_000)) * time.Millisecond)
+					c.Heal()
+				case 9:
+					time.Sleep(time.Duration(rng.IntN(5000)) * time.Millisecond)
+				}
+			}
+			c.Heal()
+			for range 10 {
+				all()
+				for id := int32(1); id <= nodes; id++ {
+					up(id)
+				}
+				time.Sleep(5 * time.Second)
+			}
+			c.Await("everybody has the same members, and replicas in sync", func() bool {
+				s := newest(c)
+				ts, _ := s.Topic("t")
+				for _, id := range slices.Concat(s.Voters, s.Observers) {
+					n := c.Node(id)
+					if n == nil {
+						return false
+					}
+					if o := n.Status(); !slices.Equal(o.Voters, s.Voters) || !slices.Equal(o.Observers, s.Observers) {
+						return false
+					}
+				}
+				return len(ts.Partitions) == 1 && len(ts.Partitions[0].ISR) == len(ts.Partitions[0].Replicas)
+			})
+			time.Sleep(time.Second)
+			s := newest(c)
+			t.Logf("seed %d: voters %v, observers %v, removed founders %d, metadata %d", seed, s.Voters, s.Observers, len(gone), s.Metadata)
+			intact(t, c, l, "t")
+		})
+	}
+}

@@ -133,14 +133,15 @@ func (b *Broker) askable() (nodes []int32) {
 	return nodes
 }
 
-// doubt takes a heartbeat's error: a node that was removed has to stop, one that hears of nobody asks whether it was.
+// doubt takes a heartbeat's error: a node that was removed has to stop, one that hears of no leader, or cannot reach it for a session, asks whether it was.
 func (l *lifecycle) doubt(err error) {
 	b := l.b
 	if errors.Is(err, ErrRemoved) {
 		b.fail(err)
 		return
 	}
-	if !b.selfFenced(time.Now()) || !l.asking.CompareAndSwap(false, true) {
+	_, _, led := b.ctl.Load().Leader()
+	if led && !b.selfFenced(time.Now()) || !l.asking.CompareAndSwap(false, true) {
 		return
 	}
 	if !b.spawn(func() {

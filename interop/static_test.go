@@ -154,14 +154,18 @@ func (f *statics) spread(instances ...string) map[string]placed {
 	f.t.Helper()
 	var found map[string]placed
 	f.within(fmt.Sprintf("%v share the partitions", instances), func() bool {
+		var epoch int32
 		var err error
-		if found, _, err = f.describe(); err != nil { // the first group's coordinator may be about to begin
+		if found, epoch, err = f.describe(); err != nil { // the first group's coordinator may be about to begin
 			f.note("describing: %v", err)
 		}
 		for _, i := range instances {
 			if len(found[i].partitions) != crewPartitions/len(instances) {
 				return false
 			}
+		}
+		if f.next && slices.ContainsFunc(f.members, func(m *member) bool { return f.generation(m) != epoch }) {
+			return false // the coordinator is ahead of members until their next heartbeat, even if they have what they should
 		}
 		return len(found) == len(instances)
 	})

@@ -46,7 +46,7 @@ var imports = []struct {
 	{"replication", "internal/commit internal/invariants internal/vfs log log/record replication/machine"},
 	{"transport", "internal/guard internal/invariants internal/sasl"}, // knows nothing of logs
 	{"transport/transporttest", "transport"},
-	{"producer", "log/record transport"}, // works against any Kafka cluster
+	{"producer", "log/record transport"},                // works against any Kafka cluster
 	{"consumer", "internal/guard log/record transport"}, // likewise
 	{"consumer/sqloffsets", "consumer"},
 	{"internal/controller/machine", "internal/acl internal/configs internal/sasl log"}, // of log only what machineOnly says

@@ -342,8 +342,11 @@ func (v *verifier) cluster(w *clusterWorld) {
 			"checksum": strconv.FormatUint(xxhash.Sum64(summed), 16),
 		})
 		metadata := v.batches(f["__cluster_metadata-0/00000000000000000000.log"])
-		v.is("term", q["leaderEpoch"], metadata[len(metadata)-1].values["partitionLeaderEpoch"])
-		v.is("a vote", slices.Contains(w.voters, int32(q["votedId"].(int64))), true)
+		// An election under way has a term of which there is no entry yet, and perhaps no vote.
+		term, last := q["leaderEpoch"].(int64), metadata[len(metadata)-1].values["partitionLeaderEpoch"].(int64)
+		v.is("a term not older than the last entry's", term >= last, true)
+		voted := q["votedId"].(int64)
+		v.is("a vote", slices.Contains(w.voters, int32(voted)) || term > last && voted == -1, true)
 		v.metadataLog(f["__cluster_metadata-0/00000000000000000000.log"], w)
 		v.groups(w, f)
 	}

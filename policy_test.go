@@ -33,6 +33,7 @@ var imports = []struct {
 	{"internal/invariants", ""},
 	{"internal/configs", ""},
 	{"internal/commit", ""},
+	{"internal/dice", ""},
 	{"internal/acl", ""},
 	{"internal/sasl", ""},
 	{"internal/vfs", ""},
@@ -41,23 +42,23 @@ var imports = []struct {
 	{"internal/vfs/vfstest", "internal/vfs"},
 	{"log/record", ""},
 	{"segment", "internal/invariants internal/vfs log/record"},
-	{"log", "internal/invariants internal/vfs log/record segment"},
+	{"log", "internal/dice internal/invariants internal/vfs log/record segment"},
 	{"replication/machine", ""},
 	{"replication", "internal/commit internal/invariants internal/vfs log log/record replication/machine"},
-	{"transport", "internal/guard internal/invariants internal/sasl"}, // knows nothing of logs
+	{"transport", "internal/dice internal/guard internal/invariants internal/sasl"}, // knows nothing of logs
 	{"transport/transporttest", "transport"},
-	{"producer", "log/record transport"},                // works against any Kafka cluster
+	{"producer", "internal/dice log/record transport"},  // works against any Kafka cluster
 	{"consumer", "internal/guard log/record transport"}, // likewise
 	{"consumer/sqloffsets", "consumer"},
 	{"internal/controller/machine", "internal/acl internal/configs internal/sasl log"}, // of log only what machineOnly says
-	{"internal/controller", "internal/configs internal/controller/machine internal/invariants internal/vfs log log/record transport"},
+	{"internal/controller", "internal/configs internal/dice internal/controller/machine internal/invariants internal/vfs log log/record transport"},
 	{"internal/groups/partition", ""},
 	{"internal/groups/entry", "internal/groups/partition"},
 	{"internal/groups/embedded", ""},
 	{"internal/groups/assignor", "internal/groups/partition"},
 	{"internal/groups/machine", "internal/groups/assignor internal/groups/embedded internal/groups/entry internal/groups/partition"},
 	{"internal/groups", "internal/groups/embedded internal/groups/entry internal/groups/machine internal/groups/partition internal/invariants log log/record replication"},
-	{"internal/broker", "internal/acl internal/commit internal/configs internal/controller internal/groups internal/groups/embedded internal/groups/machine internal/groups/partition internal/invariants internal/sasl internal/vfs log log/record replication transport"},
+	{"internal/broker", "internal/acl internal/commit internal/configs internal/controller internal/dice internal/groups internal/groups/embedded internal/groups/machine internal/groups/partition internal/invariants internal/sasl internal/vfs log log/record replication transport"},
 	{"cluster", "internal/acl internal/broker internal/commit internal/configs internal/controller internal/guard internal/invariants internal/sasl internal/vfs log log/record producer consumer replication transport"},
 	{"cluster/clustertest", "cluster consumer internal/vfs log log/record producer transport"},
 }
@@ -345,8 +346,6 @@ func checkMachine(s *source) (found []string) {
 		switch {
 		case pkg == "time" && slices.Contains([]string{"Now", "Since", "Until", "Sleep", "After", "AfterFunc", "NewTimer", "NewTicker", "Tick"}, name):
 			found = append(found, s.at(n, "a machine is told the time, not time.%s", name))
-		case strings.HasPrefix(pkg, "math/rand") && !strings.HasPrefix(name, "New") && !isRandType(name):
-			found = append(found, s.at(n, "a machine is given its randomness, not rand.%s", name))
 		}
 	})
 	return found
@@ -384,6 +383,9 @@ func checkBanned(s *source) (found []string) {
 		}
 		if ok {
 			found = append(found, s.at(n, "%s.%s: %s", pkg, name, why))
+		}
+		if strings.HasPrefix(pkg, "math/rand") && !strings.HasPrefix(name, "New") && !isRandType(name) {
+			found = append(found, s.at(n, "rand.%s cannot be repeated: be given a source, or make a dice", name))
 		}
 	})
 	for _, d := range s.Decls {

@@ -5,9 +5,9 @@ import (
 	"errors"
 	"hash/crc32"
 	"math"
-	"math/rand/v2"
 	"time"
 
+	"github.com/insynclog/insync/internal/dice"
 	"github.com/insynclog/insync/log/record"
 	"github.com/insynclog/insync/segment"
 )
@@ -395,5 +395,5 @@ func jitter(c Config) time.Duration {
 	if n <= 0 {
 		return 0
 	}
-	return rand.N(n)
+	return time.Duration(dice.Rand().Int64N(int64(n)))
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/insynclog/insync/internal/dice"
 	"github.com/insynclog/insync/log/record"
 	"github.com/insynclog/insync/transport"
 )
@@ -341,9 +342,10 @@ func TestLeaderMoves(t *testing.T) {
 }
 
 func TestBackOff(t *testing.T) {
+	p := &Producer{dice: dice.New()}
 	for n, want := range map[int]time.Duration{1: 100, 2: 200, 3: 400, 4: 800, 5: 1000, 6: 1000, 1000: 1000} {
 		for range 100 {
-			assert.InDelta(t, float64(want*time.Millisecond), float64(backOff(n)), float64(want*time.Millisecond)/5+1)
+			assert.InDelta(t, float64(want*time.Millisecond), float64(p.backOff(n)), float64(want*time.Millisecond)/5+1)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/insynclog/insync/internal/dice"
 	"github.com/insynclog/insync/log/record"
 	"github.com/insynclog/insync/transport"
 )
@@ -18,6 +19,7 @@ import (
 type Producer struct {
 	c         Config // with defaults
 	client    *transport.Client
+	dice      *dice.Dice
 	ownClient bool
 
 	ctx    context.Context // ends with Close
@@ -55,7 +57,7 @@ func New(c Config) (*Producer, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
-	p := &Producer{c: c, client: c.Client, nodes: make(map[int32]*node), done: make(chan struct{})}
+	p := &Producer{c: c, client: c.Client, dice: dice.New(), nodes: make(map[int32]*node), done: make(chan struct{})}
 	if p.client == nil {
 		client, err := transport.NewClient(transport.ClientConfig{
 			Bootstrap: c.Bootstrap, Network: c.Network, ClientID: c.ClientID,

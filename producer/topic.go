@@ -2,7 +2,6 @@ package producer
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"sync/atomic"
 
 	"github.com/insynclog/insync/log/record"
@@ -53,7 +52,7 @@ func (t *topic) stick(pt *partition, bytes int) {
 // unstick chooses another sticky partition than number, at random among those with a leader.
 func (t *topic) unstick(number int32) {
 	pts := *t.partitions.Load()
-	next := int32(rand.IntN(len(pts)))
+	next := int32(t.p.dice.IntN(len(pts)))
 	if meta := t.p.client.CachedTopic(t.name); meta != nil {
 		for range len(pts) {
 			if next != number && int(next) < len(meta.Partitions) && meta.Partitions[next].Leader >= 0 {

@@ -6,14 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math"
-	"math/rand/v2"
 	"net"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/insynclog/insync/internal/dice"
 )
 
 // Local is a node in this process that a client calls directly, without a socket and without encoding.
@@ -96,6 +98,7 @@ type Client struct {
 	idle   time.Duration
 	direct *direct // nil without Local
 	meta   *metadata
+	dice   *dice.Dice
 
 	coordinators coordinators
 
@@ -132,6 +135,7 @@ func NewClient(c ClientConfig) (*Client, error) {
 	if c.Local != nil {
 		cl.direct = newDirect(cl, c.Local)
 	}
+	cl.dice = dice.New()
 	cl.meta = newMetadata(cl)
 	return cl, nil
 }
@@ -355,7 +359,7 @@ func (c *Client) joinLane(node int32) (*lane, error) {
 			return l, err
 		}
 	}
-	return c.lane(node, laneJoin+laneKind(rand.IntN(joinLanes)))
+	return c.lane(node, laneJoin+laneKind(c.dice.IntN(joinLanes)))
 }
 
 // fetchLane returns a connection on which no fetch waits: answers leave a connection in the order of the requests, so that a fetch that waits for records would hold up those of other consumers that
@@ -375,7 +379,7 @@ func (c *Client) fetchLane(node int32) laneKind {
 			return kind
 		}
 	}
-	return laneMoreFetches + laneKind(rand.IntN(moreFetchLanes))
+	return laneMoreFetches + laneKind(c.dice.IntN(moreFetchLanes))
 }
 
 // addr returns a node's address.
@@ -399,10 +403,10 @@ func (c *Client) candidates() []int32 {
 	var list []candidate
 	seen := make(map[string]bool)
 	c.mu.Lock()
-	for id, p := range c.mu.peers {
-		list = append(list, candidate{id: id, lanes: p.lanes})
+	for _, id := range slices.Sorted(maps.Keys(c.mu.peers)) {
+		list = append(list, candidate{id: id, lanes: c.mu.peers[id].lanes})
 	}
-	rand.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+	c.dice.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
 	slices.SortStableFunc(list, func(a, b candidate) int { return cmp.Compare(min(max(b.id, -1), 0), min(max(a.id, -1), 0)) }) // named ones first
 	list = slices.DeleteFunc(list, func(k candidate) bool {
 		addr := c.mu.peers[k.id].addr

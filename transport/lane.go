@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"sync"
 	"time"
@@ -301,7 +300,7 @@ func (l *lane) settle(err error, connected bool) (failed []outcome) {
 	if !connected {
 		l.failures++
 		wait := min(reconnectMin<<min(l.failures-1, 10), reconnectMax)
-		wait = wait*3/4 + rand.N(wait/2) // ±25 %
+		wait = l.c.dice.Around(wait, 0.25)
 		l.retryAt = time.Now().Add(wait)
 	}
 	lost := !connected || l.closed

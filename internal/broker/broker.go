@@ -2,13 +2,10 @@ package broker
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
-	mathrand "math/rand/v2"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -18,6 +15,7 @@ import (
 	"github.com/insynclog/insync/internal/acl"
 	"github.com/insynclog/insync/internal/commit"
 	"github.com/insynclog/insync/internal/controller"
+	"github.com/insynclog/insync/internal/dice"
 	"github.com/insynclog/insync/internal/groups"
 	"github.com/insynclog/insync/log"
 	"github.com/insynclog/insync/replication"
@@ -164,7 +162,7 @@ func New(c Config) (*Broker, error) {
 	}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	b.makeTable()
-	b.sessions.cache = newFetchSessions(defaultFetchSessions, newRand())
+	b.sessions.cache = newFetchSessions(defaultFetchSessions, dice.Rand())
 	b.applier = newApplier(b)
 	b.isr = newISRProposer(b)
 	b.life = newLifecycle(b)
@@ -191,13 +189,6 @@ func New(c Config) (*Broker, error) {
 	}
 	b.soleVoter.Store(len(c.Voters) <= 1 && len(c.Join) == 0)
 	return b, nil
-}
-
-// newRand is a source for what need not be repeatable: session ids.
-func newRand() *mathrand.Rand {
-	var seed [16]byte
-	_, _ = rand.Read(seed[:]) // never fails
-	return mathrand.New(mathrand.NewPCG(binary.LittleEndian.Uint64(seed[:]), binary.LittleEndian.Uint64(seed[8:])))
 }
 
 func (b *Broker) makeTable() {

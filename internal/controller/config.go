@@ -10,6 +10,7 @@ import (
 
 	"github.com/insynclog/insync/internal/configs"
 	"github.com/insynclog/insync/internal/controller/machine"
+	"github.com/insynclog/insync/internal/dice"
 	"github.com/insynclog/insync/internal/vfs"
 	"github.com/insynclog/insync/log"
 )
@@ -67,7 +68,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.PreferredInterval, 300*time.Second)
 	setDefault(&c.Logger, slog.New(slog.DiscardHandler))
 	if c.Rand == nil {
-		c.Rand = rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
+		c.Rand = dice.Rand()
 	}
 	if c.Send == nil {
 		c.Send = func(int32, [][]byte) {}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -17,6 +18,7 @@ import (
 // Links are between hosts by name: the one that dials and the one whose Network listens. The latest SetLink that matches a direction counts.
 type Mem struct {
 	chunks sync.Pool // of *memChunk
+	delay  atomic.Pointer[func(Delivery) time.Duration]
 
 	mu        sync.Mutex // before a pipe's
 	rules     []linkRule // the later first
@@ -71,6 +73,31 @@ func (m *Mem) SetLink(from, to string, l Link) {
 	m.rules = slices.DeleteFunc(m.rules, rule.covers)
 	m.rules = slices.Insert(m.rules, 0, rule)
 	m.relinkLocked()
+}
+
+// Delivery is something on its way between two hosts.
+type Delivery struct {
+	From, To string
+	Conn     string // the dialling end's address: no two connections of a Mem have the same
+	N        int64  // number in this direction of the connection; 0 is the connection itself, being dialled
+	Bytes    int64  // written in this direction so far, with this delivery
+}
+
+// SetDelay has every delivery take what f returns, besides the latency of its link; order within a connection is kept. If f depends on nothing but a seed and the delivery, and hardly ever returns the same twice,
+// then what happens in a bubble happens at instants of its own, in the same order each time. f is called with locks held, from many goroutines. nil ends it.
+func (m *Mem) SetDelay(f func(Delivery) time.Duration) {
+	if f == nil {
+		m.delay.Store(nil)
+		return
+	}
+	m.delay.Store(&f)
+}
+
+func (m *Mem) delayOf(d Delivery) time.Duration {
+	if f := m.delay.Load(); f != nil {
+		return (*f)(d)
+	}
+	return 0
 }
 
 // Heal removes all link states.
@@ -187,6 +214,9 @@ func (h memHost) Dial(ctx context.Context, addr string) (net.Conn, error) {
 		host = h.name
 	}
 	key := net.JoinHostPort(host, port)
+	h.m.mu.Lock()
+	local := memAddr(net.JoinHostPort(h.name, h.m.portLocked(h.name)))
+	h.m.mu.Unlock()
 	for slept := false; ; {
 		if err := ctx.Err(); err != nil {
 			return fail(err)
@@ -199,11 +229,13 @@ func (h memHost) Dial(ctx context.Context, addr string) (net.Conn, error) {
 		}
 		there, back := h.m.linkLocked(h.name, to), h.m.linkLocked(to, h.name)
 		changed := h.m.changed
-		if trip := there.Latency + back.Latency; trip > 0 && !slept {
-			h.m.mu.Unlock()
-			sleep(ctx, trip)
+		if !slept {
 			slept = true
-			continue
+			if trip := there.Latency + back.Latency + h.m.delayOf(Delivery{From: h.name, To: to, Conn: string(local)}); trip > 0 {
+				h.m.mu.Unlock()
+				sleep(ctx, trip)
+				continue
+			}
 		}
 		if there.Cut || back.Cut || there.Stall || back.Stall {
 			h.m.mu.Unlock()
@@ -217,7 +249,7 @@ func (h memHost) Dial(ctx context.Context, addr string) (net.Conn, error) {
 			h.m.mu.Unlock()
 			return fail(syscall.ECONNREFUSED)
 		}
-		c := h.m.connectLocked(h.name, l, there, back)
+		c := h.m.connectLocked(h.name, local, l, there, back)
 		h.m.mu.Unlock()
 		if c == nil {
 			return fail(syscall.ECONNREFUSED)
@@ -227,9 +259,8 @@ func (h memHost) Dial(ctx context.Context, addr string) (net.Conn, error) {
 }
 
 // connectLocked makes a connection and hands its other end to the listener.
-func (m *Mem) connectLocked(from string, l *memListener, there, back Link) *memConn {
-	local := memAddr(net.JoinHostPort(from, m.portLocked(from)))
-	out, in := newMemPipe(m, from, l.host), newMemPipe(m, l.host, from)
+func (m *Mem) connectLocked(from string, local memAddr, l *memListener, there, back Link) *memConn {
+	out, in := newMemPipe(m, from, l.host, local), newMemPipe(m, l.host, from, local)
 	out.setLink(there, back)
 	in.setLink(back, there)
 	near := &memConn{m: m, r: in, w: out, local: local, remote: l.addr}

@@ -371,3 +371,36 @@ func TestMemIdleCost(t *testing.T) {
 	}
 	require.Empty(t, m.conns)
 }
+
+// A delay that a seed decides makes a run that can be repeated: every delivery has a name of its own.
+func TestMemDelay(t *testing.T) {
+	run := func() (seen []Delivery) {
+		synctest.Test(t, func(t *testing.T) {
+			m := NewMem()
+			m.SetDelay(func(d Delivery) time.Duration {
+				seen = append(seen, d)
+				return time.Duration(len(seen)) * time.Millisecond
+			})
+			start := time.Now()
+			a, b := memPair(t, m)
+			require.Equal(t, time.Millisecond, time.Since(start))
+			write(t, a, "there")
+			got, took := readN(t, b, 5)
+			require.Equal(t, "there", got)
+			require.Equal(t, 2*time.Millisecond, took)
+			write(t, b, "and")
+			write(t, b, "back")
+			got, took = readN(t, a, 7)
+			require.Equal(t, "andback", got)
+			require.Equal(t, 4*time.Millisecond, took)
+			m.SetDelay(nil)
+			write(t, a, "now")
+			_, took = readN(t, b, 3)
+			require.Zero(t, took)
+		})
+		return seen
+	}
+	seen := run()
+	require.Equal(t, []Delivery{{"a", "b", "a:1", 0, 0}, {"a", "b", "a:1", 1, 5}, {"b", "a", "a:1", 1, 3}, {"b", "a", "a:1", 2, 7}}, seen)
+	require.Equal(t, seen, run())
+}

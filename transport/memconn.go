@@ -89,6 +89,7 @@ type memChunk struct {
 type memPipe struct {
 	m        *Mem
 	from, to string
+	conn     memAddr
 
 	mu        sync.Mutex
 	reader    memSide
@@ -98,6 +99,7 @@ type memPipe struct {
 	delivered int64
 	written   int64
 	dropped   int64 // bytes lost; they still fill the writer's window
+	sent      int64 // deliveries
 	marks     []memMark
 	arrival   *time.Timer // wakes the reader for the first mark
 	link      Link
@@ -123,8 +125,8 @@ type memSide struct {
 	timer    *time.Timer
 }
 
-func newMemPipe(m *Mem, from, to string) *memPipe {
-	p := &memPipe{m: m, from: from, to: to}
+func newMemPipe(m *Mem, from, to string, conn memAddr) *memPipe {
+	p := &memPipe{m: m, from: from, to: to, conn: conn}
 	p.reader.cond.L, p.writer.cond.L = &p.mu, &p.mu
 	return p
 }
@@ -201,10 +203,12 @@ func (p *memPipe) deliverLocked() {
 
 // sendLocked marks what was written since the last mark, or delivers it at once over a perfect link.
 func (p *memPipe) sendLocked(fin bool) {
-	if p.link.Latency <= 0 && !p.link.Stall && len(p.marks) == 0 {
+	p.sent++
+	latency := p.link.Latency + p.m.delayOf(Delivery{From: p.from, To: p.to, Conn: string(p.conn), N: p.sent, Bytes: p.written})
+	if latency <= 0 && !p.link.Stall && len(p.marks) == 0 {
 		p.delivered, p.finished = p.written, p.finished || fin
 	} else {
-		at := time.Now().Add(p.link.Latency)
+		at := time.Now().Add(latency)
 		if n := len(p.marks); n > 0 && p.marks[n-1].at.After(at) {
 			at = p.marks[n-1].at // order is kept when the latency falls
 		}

@@ -1,5 +1,7 @@
 package log
 
+import "github.com/insynclog/insync/segment"
+
 // AbortedTxn is one aborted transaction that overlaps a read.
 type AbortedTxn struct {
 	ProducerID  int64
@@ -7,15 +9,20 @@ type AbortedTxn struct {
 }
 
 // AbortedTxns appends to dst the aborted transactions that overlap [from, end). Safe for concurrent use. Errors: ErrClosed, *CorruptError, *StorageError.
-func (l *Log) AbortedTxns(dst []AbortedTxn, from, end int64) ([]AbortedTxn, error) {
-	if l.closed.Load() {
-		return dst, ErrClosed
-	}
+func (l *Log) AbortedTxns(dst []AbortedTxn, from, end int64) (list []AbortedTxn, err error) {
+	err = l.retry(func() error {
+		list, err = l.abortedTxns(dst, from, end)
+		return err
+	})
+	return list, err
+}
+
+func (l *Log) abortedTxns(dst []AbortedTxn, from, end int64) ([]AbortedTxn, error) {
 	segs := *l.segments.Load()
 	// Entries are in the segment of their marker, which is at or behind from; beyond end only those matter that began before it.
 	for _, s := range segs[floorSegment(segs, from):] {
 		if !s.Acquire() {
-			continue // cut off, as are those behind it; or deleted from the front, and those behind it are not
+			return dst, segment.ErrDeleted
 		}
 		list, err := s.Aborted()
 		s.Release()

@@ -17,9 +17,14 @@ type TimestampOffset struct {
 // OffsetForTime returns the first record at or above LogStartOffset and below end whose timestamp is >= ts milliseconds; ok is false when there is none.
 // Safe for concurrent use. Errors: ErrClosed, ErrTruncated, *CorruptError, *StorageError.
 func (l *Log) OffsetForTime(ts, end int64) (to TimestampOffset, ok bool, err error) {
-	if l.closed.Load() {
-		return TimestampOffset{}, false, ErrClosed
-	}
+	err = l.retry(func() error {
+		to, ok, err = l.offsetForTime(ts, end)
+		return err
+	})
+	return to, ok, err
+}
+
+func (l *Log) offsetForTime(ts, end int64) (to TimestampOffset, ok bool, err error) {
 	o := l.offsets.load()
 	end = min(end, o.LogEndOffset)
 	segs := *l.segments.Load()
@@ -46,7 +51,7 @@ func firstBatchSince(segs []*segment.Segment, ts, from, end int64) (segment.Slic
 			break
 		}
 		if !s.Acquire() {
-			continue // cut off, as are those behind it; or deleted from the front, and those behind it are not
+			return segment.Slice{}, false, segment.ErrDeleted
 		}
 		sl, ok, err := s.FirstBatchSince(ts, from, end)
 		s.Release()
@@ -118,9 +123,14 @@ var errNoTimestamp = errors.New("no record has the batch's max timestamp")
 // MaxTimestamp returns the earliest record that holds the log's largest timestamp below end (ListOffsets -3, KIP-734); ok is false for a log
 // without timestamps. Safe for concurrent use. Errors: ErrClosed, ErrTruncated, *CorruptError, *StorageError.
 func (l *Log) MaxTimestamp(end int64) (to TimestampOffset, ok bool, err error) {
-	if l.closed.Load() {
-		return TimestampOffset{}, false, ErrClosed
-	}
+	err = l.retry(func() error {
+		to, ok, err = l.maxTimestamp(end)
+		return err
+	})
+	return to, ok, err
+}
+
+func (l *Log) maxTimestamp(end int64) (to TimestampOffset, ok bool, err error) {
 	o := l.offsets.load()
 	end = min(end, o.LogEndOffset)
 	segs := *l.segments.Load()
@@ -132,7 +142,7 @@ func (l *Log) MaxTimestamp(end int64) (to TimestampOffset, ok bool, err error) {
 			break
 		}
 		if !s.Acquire() {
-			continue // as in firstBatchSince
+			return TimestampOffset{}, false, segment.ErrDeleted
 		}
 		ts, sl, found, err := s.LargestTimestamp(o.LogStartOffset, end)
 		s.Release()

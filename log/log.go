@@ -26,6 +26,7 @@ type Log struct {
 	// syncedStart is the durable log start; stored under the flush slot.
 	syncedStart atomic.Int64
 	closed      atomic.Bool
+	cuts        atomic.Int64                 // truncations so far; raised under the flush slot
 	failure     atomic.Pointer[StorageError] // set once
 
 	builder *record.Builder // of AppendRecords; the owner's

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"os"
+	"runtime"
 	"sort"
 
 	"github.com/insynclog/insync/log/record"
@@ -91,6 +92,20 @@ func (l *Log) readSegment(s *segment.Segment, offset, end int64, limit int, atLe
 	}
 	defer s.Release()
 	return s.Read(offset, end, limit, atLeastOne)
+}
+
+// retry calls f, which looks for segments, until it comes upon none that the log has just let go: cut off, deleted from the front, or replaced by another. Each time it does, the list
+// of segments is a new one.
+func (l *Log) retry(f func() error) error {
+	for {
+		if l.closed.Load() {
+			return ErrClosed
+		}
+		if err := f(); !errors.Is(err, segment.ErrDeleted) {
+			return err
+		}
+		runtime.Gosched()
+	}
 }
 
 // floorSegment returns the number of the last segment whose base offset is at most offset, or 0.

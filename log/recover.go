@@ -20,15 +20,13 @@ type found struct {
 	snapshots []int64         // rising
 	lone      []int64         // those of them that lack their side file
 	leftovers []string        // files that mean nothing
+	swaps     []string        // files of segments that were to take the place of others; see swap.go
 	epochs    bool            // there is an epoch checkpoint
 	foreign   string          // a file that is no log's
 }
 
-// The suffixes of files that Kafka leaves behind when it is interrupted: a deletion, an unfinished compaction.
-const (
-	deletedSuffix = ".deleted"
-	cleanedSuffix = ".cleaned"
-)
+// deletedSuffix marks files that Kafka leaves behind when a deletion is interrupted.
+const deletedSuffix = ".deleted"
 
 // listLog reads the directory of a log; a missing one is empty.
 func (l *Log) listLog() (found, error) {
@@ -48,6 +46,8 @@ func (l *Log) listLog() (found, error) {
 		switch {
 		case strings.HasSuffix(name, deletedSuffix), strings.HasSuffix(name, cleanedSuffix), strings.HasSuffix(name, tmpSuffix):
 			f.leftovers = append(f.leftovers, name)
+		case strings.HasSuffix(name, swapSuffix):
+			f.swaps = append(f.swaps, name)
 		case ok && suffix == segment.LogSuffix:
 			info, err := e.Info()
 			if err != nil {
@@ -97,6 +97,11 @@ func openLog(h *home, key partitionKey, dir string, c Config) (*Log, error) {
 	l.mu.producers = newProducerState()
 	l.setConfigLocked(c)
 	f, err := l.listLog()
+	if err == nil && len(f.swaps) > 0 {
+		if err = l.finishSwaps(f); err == nil {
+			f, err = l.listLog()
+		}
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -20,7 +20,10 @@ func (l *Log) Retain(r Retention, now time.Time) (offset int64, err error) {
 		return 0, err
 	}
 	o := l.offsets.load()
-	segs, release := l.acquireAll()
+	segs, release, err := l.acquireAll()
+	if err != nil {
+		return 0, err
+	}
 	defer release()
 	total := int64(0)
 	for _, s := range segs {
@@ -47,9 +50,9 @@ func (l *Log) Retain(r Retention, now time.Time) (offset int64, err error) {
 	return offset, nil
 }
 
-// acquireAll returns the segments, held so that their files stay until release.
-func (l *Log) acquireAll() (segs []*segment.Segment, release func()) {
-	for {
+// acquireAll returns the segments, held so that their files stay until release. Error: ErrClosed.
+func (l *Log) acquireAll() (segs []*segment.Segment, release func(), err error) {
+	err = l.retry(func() error {
 		segs = *l.segments.Load()
 		n := 0
 		for n < len(segs) && segs[n].Acquire() {
@@ -61,11 +64,13 @@ func (l *Log) acquireAll() (segs []*segment.Segment, release func()) {
 				_ = s.Release() // what it was read for has been read
 			}
 		}
-		if n == len(segs) {
-			return segs, release
+		if n < len(segs) {
+			release()
+			return segment.ErrDeleted
 		}
-		release() // the list has just changed
-	}
+		return nil
+	})
+	return segs, release, err
 }
 
 // older tells whether all records of a segment are older than age.

@@ -28,6 +28,7 @@ func (l *Log) TruncateTo(offset int64) error {
 // truncateTo goes in steps that each leave a log that can be recovered, on disk: 1. nothing claims any more that what goes was synced;
 // 2. whole segments go, the last first; 3. the one that holds offset is cut.
 func (l *Log) truncateTo(offset int64) error {
+	l.cuts.Add(1)
 	if err := l.disclaim(offset, offset); err != nil {
 		return err
 	}
@@ -144,6 +145,7 @@ func (l *Log) TruncateFullyAndStartAt(offset int64) error {
 }
 
 func (l *Log) restartAt(offset int64) error {
+	l.cuts.Add(1)
 	if err := l.disclaim(-1, offset); err != nil {
 		return err
 	}

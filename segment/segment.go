@@ -15,6 +15,9 @@ type Config struct {
 	Dir                string
 	IndexIntervalBytes int32 // Kafka: index.interval.bytes
 	MaxIndexBytes      int32 // Kafka: segment.index.bytes; the files start small and grow towards it
+
+	// Suffix follows the names of all files: that of a segment that is not part of a log yet.
+	Suffix string
 }
 
 // Segment is one segment. See the package's documentation for who may call what beside what.
@@ -76,7 +79,7 @@ func OpenSealed(c Config, base, size, end int64) *Segment {
 }
 
 func newSegment(c Config, base int64) *Segment {
-	name := func(suffix string) string { return c.Dir + "/" + FileName(base, suffix) }
+	name := func(suffix string) string { return c.Dir + "/" + FileName(base, suffix) + c.Suffix }
 	s := &Segment{cfg: c, base: base, path: name(LogSuffix)}
 	s.offsets.init(c.FS, name(OffsetIndexSuffix), offsetEntrySize, int(c.MaxIndexBytes))
 	s.times.init(c.FS, name(TimeIndexSuffix), timeEntrySize, int(c.MaxIndexBytes))
@@ -172,11 +175,27 @@ func (s *Segment) Sync(indexes bool) error {
 	return errors.Join(s.offsets.sync(), s.times.sync(), s.txns.sync())
 }
 
+// Detach sees to it that the files of a sealed segment are not looked up by name any more, so that the names can be given to others: readers that hold the segment
+// find in it what they would have found. What is damaged may be looked up once more. The caller holds a reference.
+func (s *Segment) Detach() error {
+	if _, err := s.handle(); err != nil {
+		return err
+	}
+	if _, err := s.offsets.len(); err != nil {
+		return err
+	}
+	if _, err := s.times.len(); err != nil {
+		return err
+	}
+	_, err := s.Aborted()
+	return ignoreCorrupt(err)
+}
+
 // Remove removes the files' names, the log first: an index without a log means nothing. Readers go on with what they have open.
 // Durable after a sync of the directory.
 func (s *Segment) Remove() error {
 	for _, suffix := range []string{LogSuffix, OffsetIndexSuffix, TimeIndexSuffix, TxnIndexSuffix} {
-		name := s.cfg.Dir + "/" + FileName(s.base, suffix)
+		name := s.cfg.Dir + "/" + FileName(s.base, suffix) + s.cfg.Suffix
 		if err := s.cfg.FS.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return storage("remove", name, err)
 		}

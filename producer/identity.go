@@ -103,7 +103,7 @@ func (p *Producer) gotID(id producerID, err error) {
 		i.known, i.asking, i.current, i.failures = true, false, id, 0
 	case again:
 		i.failures++
-		i.retry = time.AfterFunc(p.backOff(i.failures), func() {
+		i.retry = time.AfterFunc(p.backOff(i.failures, 0), func() {
 			if p.enter() {
 				defer p.wg.Done()
 				p.askID()

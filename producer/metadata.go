@@ -56,7 +56,7 @@ func (p *Producer) topicMetadata(ctx context.Context, name string) (*transport.T
 		case errors.Is(err, kerr.UnknownTopicOrPartition) && n > unknownTopicRetries:
 			return nil, err
 		}
-		pause := time.NewTimer(p.backOff(n))
+		pause := time.NewTimer(p.backOff(n, 0))
 		select {
 		case <-pause.C:
 		case <-ctx.Done():

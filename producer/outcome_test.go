@@ -345,7 +345,7 @@ func TestBackOff(t *testing.T) {
 	p := &Producer{dice: dice.New()}
 	for n, want := range map[int]time.Duration{1: 100, 2: 200, 3: 400, 4: 800, 5: 1000, 6: 1000, 1000: 1000} {
 		for range 100 {
-			assert.InDelta(t, float64(want*time.Millisecond), float64(p.backOff(n)), float64(want*time.Millisecond)/5+1)
+			assert.InDelta(t, float64(want*time.Millisecond), float64(p.backOff(n, 0)), float64(want*time.Millisecond)/5+1)
 		}
 	}
 }

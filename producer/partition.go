@@ -161,7 +161,7 @@ func (pt *partition) sealOpenLocked() *batch {
 // backOffLocked puts the next attempt off, the longer the more attempts failed.
 func (pt *partition) backOffLocked(now time.Time) {
 	pt.failures++
-	pt.notBefore = now.Add(pt.topic.p.backOff(pt.failures))
+	pt.notBefore = now.Add(pt.topic.p.backOff(pt.failures, uint64(pt.number)))
 }
 
 // wakeAfterMetadata ends the back-off if the metadata names a newer leader. It returns the node that should look, or nil.

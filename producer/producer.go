@@ -19,7 +19,7 @@ import (
 type Producer struct {
 	c         Config // with defaults
 	client    *transport.Client
-	dice      *dice.Dice
+	dice      dice.Dice
 	ownClient bool
 
 	ctx    context.Context // ends with Close

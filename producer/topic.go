@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sync/atomic"
 
+	"github.com/insynclog/insync/internal/dice"
 	"github.com/insynclog/insync/log/record"
 	"github.com/insynclog/insync/transport"
 )
@@ -52,7 +53,7 @@ func (t *topic) stick(pt *partition, bytes int) {
 // unstick chooses another sticky partition than number, at random among those with a leader.
 func (t *topic) unstick(number int32) {
 	pts := *t.partitions.Load()
-	next := int32(t.p.dice.IntN(len(pts)))
+	next := int32(t.p.dice.IntN(len(pts), uint64(number), dice.Moment()))
 	if meta := t.p.client.CachedTopic(t.name); meta != nil {
 		for range len(pts) {
 			if next != number && int(next) < len(meta.Partitions) && meta.Partitions[next].Leader >= 0 {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"math"
 	"net"
 	"slices"
@@ -98,7 +97,7 @@ type Client struct {
 	idle   time.Duration
 	direct *direct // nil without Local
 	meta   *metadata
-	dice   *dice.Dice
+	dice   dice.Dice
 
 	coordinators coordinators
 
@@ -359,7 +358,7 @@ func (c *Client) joinLane(node int32) (*lane, error) {
 			return l, err
 		}
 	}
-	return c.lane(node, laneJoin+laneKind(c.dice.IntN(joinLanes)))
+	return c.lane(node, laneJoin+laneKind(c.dice.IntN(joinLanes, dice.Moment())))
 }
 
 // fetchLane returns a connection on which no fetch waits: answers leave a connection in the order of the requests, so that a fetch that waits for records would hold up those of other consumers that
@@ -379,7 +378,7 @@ func (c *Client) fetchLane(node int32) laneKind {
 			return kind
 		}
 	}
-	return laneMoreFetches + laneKind(c.dice.IntN(moreFetchLanes))
+	return laneMoreFetches + laneKind(c.dice.IntN(moreFetchLanes, dice.Moment()))
 }
 
 // addr returns a node's address.
@@ -403,11 +402,16 @@ func (c *Client) candidates() []int32 {
 	var list []candidate
 	seen := make(map[string]bool)
 	c.mu.Lock()
-	for _, id := range slices.Sorted(maps.Keys(c.mu.peers)) {
-		list = append(list, candidate{id: id, lanes: c.mu.peers[id].lanes})
+	for id, p := range c.mu.peers {
+		list = append(list, candidate{id: id, lanes: p.lanes})
 	}
-	c.dice.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
-	slices.SortStableFunc(list, func(a, b candidate) int { return cmp.Compare(min(max(b.id, -1), 0), min(max(a.id, -1), 0)) }) // named ones first
+	now := dice.Moment()
+	slices.SortFunc(list, func(a, b candidate) int {
+		return cmp.Or(
+			cmp.Compare(min(max(b.id, -1), 0), min(max(a.id, -1), 0)), // named ones first
+			cmp.Compare(c.dice.Throw(now, uint64(a.id)), c.dice.Throw(now, uint64(b.id))),
+		)
+	})
 	list = slices.DeleteFunc(list, func(k candidate) bool {
 		addr := c.mu.peers[k.id].addr
 		dup := seen[addr]

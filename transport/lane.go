@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/insynclog/insync/internal/dice"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -300,7 +301,7 @@ func (l *lane) settle(err error, connected bool) (failed []outcome) {
 	if !connected {
 		l.failures++
 		wait := min(reconnectMin<<min(l.failures-1, 10), reconnectMax)
-		wait = l.c.dice.Around(wait, 0.25)
+		wait = l.c.dice.Around(wait, 0.25, uint64(l.node), uint64(l.kind), dice.Moment())
 		l.retryAt = time.Now().Add(wait)
 	}
 	lost := !connected || l.closed

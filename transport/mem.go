@@ -25,6 +25,7 @@ type Mem struct {
 	listeners map[string]*memListener
 	conns     map[*memConn]struct{} // dialling ends, until both ends are closed
 	ports     map[string]int        // last port given out, by host
+	dials     map[[2]string]int     // from whom to whom
 	changed   chan struct{}         // closed at the next change of links
 }
 
@@ -44,6 +45,7 @@ func NewMem() *Mem {
 		listeners: make(map[string]*memListener),
 		conns:     make(map[*memConn]struct{}),
 		ports:     make(map[string]int),
+		dials:     make(map[[2]string]int),
 		changed:   make(chan struct{}),
 	}
 	m.chunks.New = func() any { return new(memChunk) }
@@ -78,7 +80,7 @@ func (m *Mem) SetLink(from, to string, l Link) {
 // Delivery is something on its way between two hosts.
 type Delivery struct {
 	From, To string
-	Conn     string // the dialling end's address: no two connections of a Mem have the same
+	Conn     string // names the connection: who dialled whom, and for which time
 	N        int64  // number in this direction of the connection; 0 is the connection itself, being dialled
 	Bytes    int64  // written in this direction so far, with this delivery
 }
@@ -215,7 +217,8 @@ func (h memHost) Dial(ctx context.Context, addr string) (net.Conn, error) {
 	}
 	key := net.JoinHostPort(host, port)
 	h.m.mu.Lock()
-	local := memAddr(net.JoinHostPort(h.name, h.m.portLocked(h.name)))
+	h.m.dials[[2]string{h.name, host}]++
+	conn := fmt.Sprintf("%s>%s#%d", h.name, host, h.m.dials[[2]string{h.name, host}])
 	h.m.mu.Unlock()
 	for slept := false; ; {
 		if err := ctx.Err(); err != nil {
@@ -231,7 +234,7 @@ func (h memHost) Dial(ctx context.Context, addr string) (net.Conn, error) {
 		changed := h.m.changed
 		if !slept {
 			slept = true
-			if trip := there.Latency + back.Latency + h.m.delayOf(Delivery{From: h.name, To: to, Conn: string(local)}); trip > 0 {
+			if trip := there.Latency + back.Latency + h.m.delayOf(Delivery{From: h.name, To: to, Conn: conn}); trip > 0 {
 				h.m.mu.Unlock()
 				sleep(ctx, trip)
 				continue
@@ -249,7 +252,7 @@ func (h memHost) Dial(ctx context.Context, addr string) (net.Conn, error) {
 			h.m.mu.Unlock()
 			return fail(syscall.ECONNREFUSED)
 		}
-		c := h.m.connectLocked(h.name, local, l, there, back)
+		c := h.m.connectLocked(h.name, conn, l, there, back)
 		h.m.mu.Unlock()
 		if c == nil {
 			return fail(syscall.ECONNREFUSED)
@@ -259,8 +262,9 @@ func (h memHost) Dial(ctx context.Context, addr string) (net.Conn, error) {
 }
 
 // connectLocked makes a connection and hands its other end to the listener.
-func (m *Mem) connectLocked(from string, local memAddr, l *memListener, there, back Link) *memConn {
-	out, in := newMemPipe(m, from, l.host, local), newMemPipe(m, l.host, from, local)
+func (m *Mem) connectLocked(from, conn string, l *memListener, there, back Link) *memConn {
+	local := memAddr(net.JoinHostPort(from, m.portLocked(from)))
+	out, in := newMemPipe(m, from, l.host, conn), newMemPipe(m, l.host, from, conn)
 	out.setLink(there, back)
 	in.setLink(back, there)
 	near := &memConn{m: m, r: in, w: out, local: local, remote: l.addr}

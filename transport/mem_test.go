@@ -401,6 +401,6 @@ func TestMemDelay(t *testing.T) {
 		return seen
 	}
 	seen := run()
-	require.Equal(t, []Delivery{{"a", "b", "a:1", 0, 0}, {"a", "b", "a:1", 1, 5}, {"b", "a", "a:1", 1, 3}, {"b", "a", "a:1", 2, 7}}, seen)
+	require.Equal(t, []Delivery{{"a", "b", "a>b#1", 0, 0}, {"a", "b", "a>b#1", 1, 5}, {"b", "a", "a>b#1", 1, 3}, {"b", "a", "a>b#1", 2, 7}}, seen)
 	require.Equal(t, seen, run())
 }

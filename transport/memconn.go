@@ -89,7 +89,7 @@ type memChunk struct {
 type memPipe struct {
 	m        *Mem
 	from, to string
-	conn     memAddr
+	conn     string
 
 	mu        sync.Mutex
 	reader    memSide
@@ -125,7 +125,7 @@ type memSide struct {
 	timer    *time.Timer
 }
 
-func newMemPipe(m *Mem, from, to string, conn memAddr) *memPipe {
+func newMemPipe(m *Mem, from, to string, conn string) *memPipe {
 	p := &memPipe{m: m, from: from, to: to, conn: conn}
 	p.reader.cond.L, p.writer.cond.L = &p.mu, &p.mu
 	return p
@@ -204,7 +204,7 @@ func (p *memPipe) deliverLocked() {
 // sendLocked marks what was written since the last mark, or delivers it at once over a perfect link.
 func (p *memPipe) sendLocked(fin bool) {
 	p.sent++
-	latency := p.link.Latency + p.m.delayOf(Delivery{From: p.from, To: p.to, Conn: string(p.conn), N: p.sent, Bytes: p.written})
+	latency := p.link.Latency + p.m.delayOf(Delivery{From: p.from, To: p.to, Conn: p.conn, N: p.sent, Bytes: p.written})
 	if latency <= 0 && !p.link.Stall && len(p.marks) == 0 {
 		p.delivered, p.finished = p.written, p.finished || fin
 	} else {

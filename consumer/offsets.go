@@ -292,8 +292,8 @@ func (c *Consumer) commitRequest(pick picker) (req *kmsg.OffsetCommitRequest, it
 	req = kmsg.NewPtrOffsetCommitRequest()
 	req.Group, req.InstanceID = c.config.Group, optional(c.config.InstanceID)
 	req.MemberID, req.Generation = c.group.machine.member()
-	for k, p := range c.mu.partitions {
-		if k.number < 0 {
+	for _, p := range c.inOrderLocked() {
+		if p.number < 0 {
 			continue
 		}
 		offset, epoch, ok := pick(p)

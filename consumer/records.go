@@ -273,13 +273,17 @@ func (c *Consumer) step(d *delivery) (bool, error) {
 
 // takeErrorLocked returns the error of a failed partition once; Seek revives the partition.
 func (c *Consumer) takeErrorLocked() error {
+	var first *partition
 	for _, p := range c.mu.partitions {
-		if p.state == failed && !p.told && p.buffered == 0 { // what came before the error is handed out first
-			p.told = true
-			return p.err
+		if p.state == failed && !p.told && p.buffered == 0 && (first == nil || compareKeys(p.key, first.key) < 0) { // what came before the error is handed out first
+			first = p
 		}
 	}
-	return nil
+	if first == nil {
+		return nil
+	}
+	first.told = true
+	return first.err
 }
 
 // dequeueLocked takes the first chunk that is not kept back by a pause, and drops those that a seek has outdated.

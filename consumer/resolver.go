@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"errors"
+	"maps"
 	"net"
 	"slices"
 	"strconv"
@@ -72,6 +73,7 @@ func (c *Consumer) resolveOnce() time.Duration {
 		}
 	}
 	c.mu.Unlock()
+	sortTenants(work)
 	for _, p := range work {
 		c.wg.Go(func() { c.settle(p) }) // each bounded by the client's request timeout; they end with c.ctx
 	}
@@ -79,8 +81,8 @@ func (c *Consumer) resolveOnce() time.Duration {
 }
 
 // topics are the names of all topics that are read.
-func (c *Consumer) topics() []string {
-	names := append([]string(nil), c.config.Topics...)
+func (c *Consumer) topics() (names []string) {
+	names = append(names, c.config.Topics...)
 	seen := map[string]bool{}
 	for _, n := range names {
 		seen[n] = true
@@ -91,6 +93,7 @@ func (c *Consumer) topics() []string {
 			seen[n] = true
 		}
 	}
+	defer func() { slices.Sort(names) }()
 	if c.group == nil {
 		return names
 	}
@@ -129,12 +132,19 @@ func (c *Consumer) learn(name string) bool {
 		}
 	}
 	complete := true
-	for _, p := range c.mu.partitions {
+	for _, p := range c.inOrderLocked() {
 		if p.topic == name && !c.leadLocked(p, t) {
 			complete = false
 		}
 	}
 	return complete
+}
+
+// inOrderLocked lists the partitions, so that what follows from them does not depend on the order of a map.
+func (c *Consumer) inOrderLocked() []*partition {
+	all := slices.Collect(maps.Values(c.mu.partitions))
+	sortTenants(all)
+	return all
 }
 
 // stale lists the topics with a partition whose leader is not what it was thought to be.

@@ -40,7 +40,7 @@ func parsePartitionKey(name string) (partitionKey, bool) {
 	return partitionKey{topic: name[:i], partition: int32(n)}, true
 }
 
-// A checkpoint file is text: a version, the number of entries, one entry per line.
+// A checkpoint file is text: a version, the number of entries, one entry per line. A line of entries ends in a checksum of white space: see linesum.go.
 //
 //	0
 //	2
@@ -77,7 +77,7 @@ func checkpointLines(b []byte) ([]string, error) {
 	if sc.Err() != nil || len(lines) != count {
 		return nil, fmt.Errorf("%w: %d entries, %d announced", errCheckpoint, len(lines), count)
 	}
-	return lines, nil
+	return lines, checkLineSums(lines)
 }
 
 func appendCheckpointHead(dst []byte, count int) []byte {
@@ -112,12 +112,13 @@ func parseOffsetCheckpoint(b []byte) (map[partitionKey]int64, error) {
 func appendOffsetCheckpoint(dst []byte, keys []partitionKey, offsets map[partitionKey]int64) []byte {
 	dst = appendCheckpointHead(dst, len(keys))
 	for _, k := range keys {
+		from := len(dst)
 		dst = append(dst, k.topic...)
 		dst = append(dst, ' ')
 		dst = strconv.AppendInt(dst, int64(k.partition), 10)
 		dst = append(dst, ' ')
 		dst = strconv.AppendInt(dst, offsets[k], 10)
-		dst = append(dst, '\n')
+		dst = append(appendLineSum(dst, from), '\n')
 	}
 	return dst
 }

@@ -3,6 +3,8 @@ package log
 import (
 	"encoding/hex"
 	"errors"
+	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"log/slog"
 	"slices"
@@ -447,15 +449,24 @@ func (m metaProperties) encode() []byte {
 	}
 	b = append(b, "directory.id="+m.directoryID.String()+"\n"...)
 	b = append(b, "node.id="+strconv.Itoa(int(m.nodeID))+"\n"...)
-	return append(b, "version=1\n"...)
+	b = append(b, "version=1\n"...)
+	// To Kafka a comment. An identity that has rotted would be somebody else's.
+	return fmt.Appendf(b, "%s%08x\n", metaSum, crc32.Checksum(b, castagnoli))
 }
+
+// metaSum begins the line with the checksum of meta.properties.
+const metaSum = "#crc32c="
 
 var errMeta = errors.New("malformed meta.properties")
 
 func parseMeta(b []byte) (m metaProperties, err error) {
 	values := map[string]string{}
+	sum := ""
 	for line := range strings.Lines(string(b)) {
 		line = strings.TrimSpace(line)
+		if strings.HasPrefix(line, metaSum[:2]) {
+			sum = line
+		}
 		if line == "" || line[0] == '#' || line[0] == '!' {
 			continue
 		}
@@ -474,6 +485,9 @@ func parseMeta(b []byte) (m metaProperties, err error) {
 		if m.directoryID, err = ParseTopicID(id); err != nil {
 			return metaProperties{}, errMeta
 		}
+	}
+	if sum != "" && !strings.HasSuffix(string(m.encode()), "\n"+sum+"\n") { // Kafka writes none
+		return metaProperties{}, errMeta
 	}
 	return m, nil
 }

@@ -123,10 +123,11 @@ func (c *epochCache) encode() []byte {
 	l := c.entries()
 	b := appendCheckpointHead(nil, len(l))
 	for _, e := range l {
+		from := len(b)
 		b = strconv.AppendInt(b, int64(e.epoch), 10)
 		b = append(b, ' ')
 		b = strconv.AppendInt(b, e.start, 10)
-		b = append(b, '\n')
+		b = append(appendLineSum(b, from), '\n')
 	}
 	return b
 }

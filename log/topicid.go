@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"strings"
 )
 
@@ -37,16 +38,19 @@ func newUUID() TopicID {
 	}
 }
 
-// encodeMetadata returns the file partition.metadata.
+// encodeMetadata returns the file partition.metadata. Kafka reads two lines; the third is a checksum, for an id that has rotted would look like that of another topic.
 func encodeMetadata(id TopicID) []byte {
-	return fmt.Appendf(nil, "version: 0\ntopic_id: %v\n", id)
+	b := fmt.Appendf(nil, "version: 0\ntopic_id: %v\n", id)
+	return fmt.Appendf(b, "crc32c: %08x\n", crc32.Checksum(b, castagnoli))
 }
 
 var errMetadata = errors.New("malformed partition.metadata")
 
 func parseMetadata(b []byte) (TopicID, error) {
 	version, text := false, ""
+	lines := 0
 	for line := range strings.Lines(string(b)) {
+		lines++
 		k, v, _ := strings.Cut(strings.TrimSpace(line), ":")
 		switch v = strings.TrimSpace(v); k {
 		case "version":
@@ -57,6 +61,9 @@ func parseMetadata(b []byte) (TopicID, error) {
 	}
 	id, err := ParseTopicID(text)
 	if !version || err != nil {
+		return TopicID{}, errMetadata
+	}
+	if lines > 2 && string(encodeMetadata(id)) != string(b) { // Kafka writes two lines
 		return TopicID{}, errMetadata
 	}
 	return id, nil

@@ -326,7 +326,7 @@ func (v *verifier) cluster(w *clusterWorld) {
 			}
 			return m
 		}())
-		v.is("partition.metadata", v.text("partition.metadata", f["orders-0/partition.metadata"]), []values{{}, {"topicId": w.topics["orders"].String()}})
+		v.is("partition.metadata", v.text("partition.metadata", f["orders-0/partition.metadata"]), []values{{}, {"topicId": w.topics["orders"].String()}, {"checksum": sumAbove(f["orders-0/partition.metadata"])}})
 		v.is("log starts", v.offsets("log-start-offset-checkpoint", "logStartOffset", f), map[string]string{"orders-0": fmt.Sprint(w.deletedBelow)})
 		v.is("high watermark", v.offsets("replication-offset-checkpoint", "highWatermark", f)["orders-0"], fmt.Sprint(w.highWatermark))
 		v.is("recovery point", v.offsets("recovery-point-offset-checkpoint", "recoveryPoint", f)["orders-0"], fmt.Sprint(w.highWatermark))
@@ -352,7 +352,7 @@ func (v *verifier) cluster(w *clusterWorld) {
 	}
 	id := fmt.Sprint(w.cleanID)
 	meta := v.text("meta.properties", w.clean["meta.properties"])
-	v.is("meta.properties", []values{meta[0], meta[2], meta[3]}, []values{{"clusterId": w.clusterID}, {"nodeId": id}, {}})
+	v.is("meta.properties", []values{meta[0], meta[2], meta[3], meta[4]}, []values{{"clusterId": w.clusterID}, {"nodeId": id}, {}, {"checksum": sumAbove(w.clean["meta.properties"])}})
 	state := v.text("broker-state", w.clean["broker-state"])
 	line := state[0]["state"].(string)
 	v.is("crc", state[1]["crc"], fmt.Sprintf("%08x", crc32.Checksum([]byte(line+"\n"), crc32.MakeTable(crc32.Castagnoli))))
@@ -361,6 +361,12 @@ func (v *verifier) cluster(w *clusterWorld) {
 	clean := v.json("clean-shutdown", w.clean[".kafka_cleanshutdown"])
 	v.fields("clean shutdown", clean, values{"version": int64(0), "brokerEpoch": s["brokerEpoch"]})
 	v.is("marker of a killed node", w.killed[".kafka_cleanshutdown"], []byte(nil))
+}
+
+// sumAbove is the CRC-32C of all lines of a text but the last.
+func sumAbove(b []byte) string {
+	last := bytes.LastIndexByte(bytes.TrimSuffix(b, []byte("\n")), '\n') + 1
+	return fmt.Sprintf("%08x", crc32.Checksum(b[:last], crc32.MakeTable(crc32.Castagnoli)))
 }
 
 func (v *verifier) epochs(b []byte) map[int64]int32 {

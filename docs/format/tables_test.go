@@ -506,6 +506,9 @@ func (t tables) decodeText(name string, b []byte) ([]values, error) {
 		var names []string
 		pattern := placeholder.ReplaceAllStringFunc(regexp.QuoteMeta(l.text), func(s string) string {
 			names = append(names, placeholder.FindStringSubmatch(s)[1])
+			if names[len(names)-1] == "sum" {
+				return `([ \t]{16})`
+			}
 			if s == regexp.QuoteMeta(l.text) {
 				return "(.*)"
 			}
@@ -517,7 +520,11 @@ func (t tables) decodeText(name string, b []byte) ([]values, error) {
 		}
 		v := values{}
 		for j, n := range names {
-			v[n] = m[j+1]
+			if v[n] = m[j+1]; n == "sum" {
+				if want := blankSum(strings.TrimSuffix(rows[0], m[j+1])); want != m[j+1] {
+					return nil, fmt.Errorf("table %s: line %q should end in %q", name, rows[0], want)
+				}
+			}
 		}
 		out, rows = append(out, v), rows[1:]
 		if l.repeats && len(rows) > 0 {
@@ -528,6 +535,24 @@ func (t tables) decodeText(name string, b []byte) ([]values, error) {
 		return nil, fmt.Errorf("table %s: no row for line %q", name, rows[0])
 	}
 	return out, nil
+}
+
+// blankSum is the CRC-16/CCITT (polynomial 0x1021, from 0xffff) of a line in blanks and tabs, as README.md says.
+func blankSum(line string) string {
+	sum := 0xffff
+	for _, bit := range []byte(line) {
+		for mask := 0x80; mask > 0; mask >>= 1 {
+			top := sum>>15&1 == 1
+			if int(bit)&mask != 0 {
+				top = !top
+			}
+			sum = sum << 1 & 0xffff
+			if top {
+				sum ^= 0x1021
+			}
+		}
+	}
+	return strings.NewReplacer("0", " ", "1", "\t").Replace(fmt.Sprintf("%016b", sum))
 }
 
 // decodeJSON reads an object: the keys of the table in its order, and no others.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -75,7 +76,7 @@ func TestDeleteRecords(t *testing.T) {
 			assert.Less(t, time.Since(began), 100*time.Millisecond, "a log start is news for followers whose fetch waits")
 			for _, n := range h.nodes {
 				assert.Equal(t, offset, n.logStart("t", 0))
-				assert.Equal(t, fmt.Sprintf("0\n1\nt 0 %d\n", offset), n.file("data/log-start-offset-checkpoint"), "Kafka's file")
+				assert.Equal(t, fmt.Sprintf("0\n1\nt 0 %d", offset), strings.TrimRight(n.file("data/log-start-offset-checkpoint"), " \t\n"), "Kafka's file, and a checksum of white space")
 			}
 		}
 		p := lead.deleteRecords(2, "t", 0, 3, time.Second)

@@ -131,23 +131,61 @@ func (l *Log) MaxTimestamp(end int64) (to TimestampOffset, ok bool, err error) {
 }
 
 func (l *Log) maxTimestamp(end int64) (to TimestampOffset, ok bool, err error) {
+	best, largest, err := l.largest(end, (*segment.Segment).LargestTimestamp)
+	if err != nil || largest < 0 {
+		return TimestampOffset{}, false, err
+	}
+	to, ok, emptied, err := l.recordAt(best, largest)
+	if err != nil || ok || !emptied {
+		return to, ok, err
+	}
+	// A batch that compaction has emptied. There may be smaller timestamps in front of it, which the indexes do not tell.
+	best, largest, err = l.largest(end, (*segment.Segment).LargestRecordTimestamp)
+	if err != nil || largest < 0 {
+		return TimestampOffset{}, false, err
+	}
+	to, ok, _, err = l.recordAt(best, largest)
+	return to, ok, err
+}
+
+// recordAt finds the record of the one batch of best, which it releases, with its largest timestamp. emptied: it has no records.
+func (l *Log) recordAt(best segment.Slice, largest int64) (to TimestampOffset, ok, emptied bool, err error) {
+	defer best.Release()
+	emptied = true
+	_, err = l.eachRecord(best, func(r *record.Record, b record.Batch) bool {
+		emptied = false
+		if timestampOf(r, b) != largest {
+			return true
+		}
+		to, ok = TimestampOffset{Timestamp: largest, Offset: r.Offset, LeaderEpoch: b.LeaderEpoch()}, true
+		return false
+	})
+	if err == nil && !ok && !emptied {
+		path, pos := best.Location()
+		err = &CorruptError{Path: path, Position: pos, Offset: best.BaseOffset(), Err: errNoTimestamp}
+	}
+	return to, ok, emptied, err
+}
+
+// largest returns the first batch with the largest timestamp below end, as look tells it for one segment; the caller releases it. -1: there is none.
+func (l *Log) largest(end int64, look func(s *segment.Segment, from, end int64) (int64, segment.Slice, bool, error)) (best segment.Slice, largest int64, err error) {
 	o := l.offsets.load()
 	end = min(end, o.LogEndOffset)
 	segs := *l.segments.Load()
-	var best segment.Slice
-	defer func() { best.Release() }()
-	largest := int64(-1)
+	largest = -1
 	for _, s := range segs[floorSegment(segs, o.LogStartOffset):] {
 		if s.BaseOffset() >= end {
 			break
 		}
 		if !s.Acquire() {
-			return TimestampOffset{}, false, segment.ErrDeleted
+			best.Release()
+			return segment.Slice{}, -1, segment.ErrDeleted
 		}
-		ts, sl, found, err := s.LargestTimestamp(o.LogStartOffset, end)
+		ts, sl, found, err := look(s, o.LogStartOffset, end)
 		s.Release()
 		if err != nil {
-			return TimestampOffset{}, false, err
+			best.Release()
+			return segment.Slice{}, -1, err
 		}
 		if !found {
 			continue
@@ -159,19 +197,5 @@ func (l *Log) maxTimestamp(end int64) (to TimestampOffset, ok bool, err error) {
 		best.Release()
 		best, largest = sl, ts
 	}
-	if largest < 0 {
-		return TimestampOffset{}, false, nil
-	}
-	_, err = l.eachRecord(best, func(r *record.Record, b record.Batch) bool {
-		if timestampOf(r, b) != largest {
-			return true
-		}
-		to, ok = TimestampOffset{Timestamp: largest, Offset: r.Offset, LeaderEpoch: b.LeaderEpoch()}, true
-		return false
-	})
-	if err == nil && !ok {
-		path, pos := best.Location()
-		err = &CorruptError{Path: path, Position: pos, Offset: best.BaseOffset(), Err: errNoTimestamp}
-	}
-	return to, ok, err
+	return best, largest, nil
 }

@@ -53,13 +53,14 @@ type home struct {
 	mu struct {
 		sync.Mutex
 		points, highs, starts map[partitionKey]int64 // as the next checkpoint will say
+		cleaned               map[partitionKey]int64 // where compaction goes on
 		stored                storedOffsets          // as the files say
 	}
 }
 
 // storedOffsets are the checkpoints as last written.
 type storedOffsets struct {
-	points, highs, starts map[partitionKey]int64
+	points, highs, starts, cleaned map[partitionKey]int64
 }
 
 // cleanMarker is the content of .kafka_cleanshutdown.
@@ -131,7 +132,7 @@ func (h *home) load() error {
 		}
 		if damaged != nil {
 			h.logger.Warn("checkpoint is damaged and counts as empty", "path", h.path+"/"+c.name, "err", damaged)
-			h.clean = false // what it says has to be found out
+			h.clean = h.clean && c.name == cleanerFile // what the others say has to be found out
 		}
 		*c.next, *c.stored = m, clone(m)
 	}
@@ -144,11 +145,12 @@ type checkpointFile struct {
 	next, stored *map[partitionKey]int64
 }
 
-func (h *home) files() [3]checkpointFile {
+func (h *home) files() [4]checkpointFile {
 	return [...]checkpointFile{
 		{recoveryPointFile, &h.mu.points, &h.mu.stored.points},
 		{logStartFile, &h.mu.starts, &h.mu.stored.starts},
 		{highWatermarkFile, &h.mu.highs, &h.mu.stored.highs},
+		{cleanerFile, &h.mu.cleaned, &h.mu.stored.cleaned},
 	}
 }
 
@@ -192,14 +194,31 @@ func (h *home) noteStart(k partitionKey, start int64) {
 	h.mu.starts[k] = start
 }
 
-// lower makes sure, durably, that no checkpoint says more of a log than the given recovery point and log start offset: before a truncation.
+// cleaned is up to where a log has been compacted, 0 if it was not.
+func (h *home) cleaned(k partitionKey) int64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.mu.cleaned[k]
+}
+
+// noteCleaned takes that for the next checkpoint.
+func (h *home) noteCleaned(k partitionKey, offset int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.mu.cleaned[k] = offset
+}
+
+// lower makes sure, durably, that no checkpoint says more of a log than the given recovery point, which compaction is not beyond either, and log start offset: before a truncation.
 func (h *home) lower(k partitionKey, point, start int64) error {
 	h.mu.Lock()
 	h.mu.points[k] = min(h.mu.points[k], point)
 	if h.mu.starts[k] > start {
 		h.mu.starts[k] = start
 	}
-	stale := h.mu.stored.points[k] > point || h.mu.stored.starts[k] > start
+	if h.mu.cleaned[k] > point {
+		h.mu.cleaned[k] = point
+	}
+	stale := h.mu.stored.points[k] > point || h.mu.stored.cleaned[k] > point || h.mu.stored.starts[k] > start
 	h.mu.Unlock()
 	if !stale {
 		return nil

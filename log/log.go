@@ -29,6 +29,8 @@ type Log struct {
 	cuts        atomic.Int64                 // truncations so far; raised under the flush slot
 	failure     atomic.Pointer[StorageError] // set once
 
+	compacting slot // taken by a compaction
+
 	builder *record.Builder // of AppendRecords; the owner's
 	encoded []byte
 

@@ -29,11 +29,16 @@ func (l *Log) TruncateTo(offset int64) error {
 // 2. whole segments go, the last first; 3. the one that holds offset is cut.
 func (l *Log) truncateTo(offset int64) error {
 	l.cuts.Add(1)
-	if err := l.disclaim(offset, offset); err != nil {
-		return err
-	}
 	segs := *l.segments.Load()
 	keep := floorSegment(segs, offset) + 1
+	// The log will end below offset if that is inside a batch, or behind one that compaction has removed.
+	end, err := segs[keep-1].BoundaryBelow(offset)
+	if err == nil {
+		err = l.disclaim(end, end)
+	}
+	if err != nil {
+		return err
+	}
 	if err := l.dropSegments(segs[:keep:keep], segs[keep:]); err != nil {
 		return err
 	}

@@ -64,6 +64,23 @@ func (s *Segment) LargestTimestamp(from, end int64) (ts int64, sl Slice, ok bool
 	return best, Slice{seg: s, base: at, pos: pos, n: size, cuts: cuts}, true, nil
 }
 
+// LargestRecordTimestamp is LargestTimestamp without the batches that compaction has emptied, which still have their timestamps: it goes through all headers. The caller holds a reference.
+func (s *Segment) LargestRecordTimestamp(from, end int64) (ts int64, sl Slice, ok bool, err error) {
+	cuts := s.cuts.Load()
+	best := Slice{seg: s, cuts: cuts}
+	err = s.Headers(max(from, s.base), end, func(h record.Batch, pos, size int64) bool {
+		if h.NextOffset() <= end && h.RecordCount() > 0 && (best.n == 0 || h.MaxTimestamp() > ts) {
+			ts = h.MaxTimestamp()
+			best.base, best.pos, best.n = h.BaseOffset(), pos, size
+		}
+		return true
+	})
+	if err != nil || best.n == 0 || !s.Acquire() {
+		return 0, Slice{}, false, s.unlessCut(cuts, err)
+	}
+	return ts, best, true, nil
+}
+
 // confirm tells whether the batch that a time index entry names has the entry's timestamp.
 func (s *Segment) confirm(e timeEntry) (bool, error) {
 	same := false

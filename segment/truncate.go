@@ -1,5 +1,12 @@
 package segment
 
+// BoundaryBelow is where Truncate with that offset would make the segment end: the end of the last batch that stays, or the base. The caller holds a reference. Safe for concurrent use.
+func (s *Segment) BoundaryBelow(offset int64) (int64, error) {
+	t := s.tail.Load()
+	at, _, err := s.startOf(t, t.latest(), max(offset, s.base))
+	return at.offset, err
+}
+
 // Truncate removes everything from the batch that holds offset on; durable on return, except for the indexes, which hold nothing that the log does not.
 // The segment becomes writable, whether it was sealed or not. Readers beside it may get ErrTruncated.
 func (s *Segment) Truncate(offset int64) error {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math"
 	"net"
 	"slices"
@@ -144,8 +145,8 @@ func (c *Client) Close() error {
 	c.mu.Lock()
 	c.mu.closed = true
 	var lanes []*lane
-	for _, p := range c.mu.peers {
-		for _, l := range p.lanes {
+	for _, id := range slices.Sorted(maps.Keys(c.mu.peers)) {
+		for _, l := range c.mu.peers[id].lanes {
 			if l != nil {
 				lanes = append(lanes, l)
 			}

@@ -23,10 +23,10 @@ type Mem struct {
 	mu        sync.Mutex // before a pipe's
 	rules     []linkRule // the later first
 	listeners map[string]*memListener
-	conns     map[*memConn]struct{} // dialling ends, until both ends are closed
-	ports     map[string]int        // last port given out, by host
-	dials     map[[2]string]int     // from whom to whom
-	changed   chan struct{}         // closed at the next change of links
+	conns     []*memConn        // dialling ends, in the order in which they were made, until both ends are closed
+	ports     map[string]int    // last port given out, by host
+	dials     map[[2]string]int // from whom to whom
+	changed   chan struct{}     // closed at the next change of links
 }
 
 type linkRule struct {
@@ -43,7 +43,6 @@ func matches(pattern, host string) bool { return pattern == "*" || pattern == ho
 func NewMem() *Mem {
 	m := &Mem{
 		listeners: make(map[string]*memListener),
-		conns:     make(map[*memConn]struct{}),
 		ports:     make(map[string]int),
 		dials:     make(map[[2]string]int),
 		changed:   make(chan struct{}),
@@ -81,7 +80,7 @@ func (m *Mem) SetLink(from, to string, l Link) {
 type Delivery struct {
 	From, To string
 	Conn     string // names the connection: who dialled whom, and for which time
-	N        int64  // number in this direction of the connection; 0 is the connection itself, being dialled
+	N        int64  // number in this direction of the connection; 0 and below are attempts at the connection itself
 	Bytes    int64  // written in this direction so far, with this delivery
 }
 
@@ -114,7 +113,7 @@ func (m *Mem) Heal() {
 func (m *Mem) relinkLocked() {
 	close(m.changed)
 	m.changed = make(chan struct{})
-	for c := range m.conns {
+	for _, c := range m.conns {
 		there, back := m.linkLocked(c.w.from, c.w.to), m.linkLocked(c.r.from, c.r.to)
 		broken := c.w.setLink(there, back)
 		broken = c.r.setLink(back, there) || broken
@@ -137,7 +136,7 @@ func (m *Mem) linkLocked(from, to string) Link {
 func (m *Mem) Reset(a, b string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for c := range m.conns {
+	for _, c := range m.conns {
 		if matches(a, c.w.from) && matches(b, c.w.to) || matches(b, c.w.from) && matches(a, c.w.to) {
 			c.reset()
 		}
@@ -220,7 +219,8 @@ func (h memHost) Dial(ctx context.Context, addr string) (net.Conn, error) {
 	h.m.dials[[2]string{h.name, host}]++
 	conn := fmt.Sprintf("%s>%s#%d", h.name, host, h.m.dials[[2]string{h.name, host}])
 	h.m.mu.Unlock()
-	for slept := false; ; {
+	slept := false
+	for attempt := int64(0); ; {
 		if err := ctx.Err(); err != nil {
 			return fail(err)
 		}
@@ -234,7 +234,7 @@ func (h memHost) Dial(ctx context.Context, addr string) (net.Conn, error) {
 		changed := h.m.changed
 		if !slept {
 			slept = true
-			if trip := there.Latency + back.Latency + h.m.delayOf(Delivery{From: h.name, To: to, Conn: conn}); trip > 0 {
+			if trip := there.Latency + back.Latency + h.m.delayOf(Delivery{From: h.name, To: to, Conn: conn, N: -attempt}); trip > 0 {
 				h.m.mu.Unlock()
 				sleep(ctx, trip)
 				continue
@@ -244,6 +244,7 @@ func (h memHost) Dial(ctx context.Context, addr string) (net.Conn, error) {
 			h.m.mu.Unlock()
 			select {
 			case <-changed:
+				slept, attempt = false, attempt+1 // the way is to be made now
 			case <-ctx.Done():
 			}
 			continue
@@ -273,7 +274,7 @@ func (m *Mem) connectLocked(from, conn string, l *memListener, there, back Link)
 	if !l.push(far) {
 		return nil
 	}
-	m.conns[near] = struct{}{}
+	m.conns = append(m.conns, near)
 	return near
 }
 

@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -45,15 +46,27 @@ func (c *memConn) Close() error {
 	_ = c.w.closeWrite() // ended already, perhaps
 	if c.r.over() && c.w.over() {
 		c.m.mu.Lock()
-		delete(c.m.conns, c.key)
+		c.m.conns = slices.DeleteFunc(c.m.conns, func(d *memConn) bool { return d == c.key })
 		c.m.mu.Unlock()
 	}
 	return c.opError("close", err)
 }
 
+// reset breaks the connection for both ends, for each after the delay of a delivery if there are such.
 func (c *memConn) reset() {
-	c.r.reset()
-	c.w.reset()
+	for _, end := range []*memConn{c, {m: c.m, r: c.w, w: c.r}} {
+		if wait := end.r.nextDelay(); wait > 0 {
+			time.AfterFunc(wait, end.breakUp)
+		} else {
+			end.breakUp()
+		}
+	}
+}
+
+// breakUp breaks this end.
+func (c *memConn) breakUp() {
+	c.r.breakRead()
+	c.w.breakWrite()
 }
 
 func (c *memConn) LocalAddr() net.Addr  { return c.local }
@@ -91,23 +104,24 @@ type memPipe struct {
 	from, to string
 	conn     string
 
-	mu        sync.Mutex
-	reader    memSide
-	writer    memSide
-	chunks    []*memChunk
-	pos       int64 // read so far
-	delivered int64
-	written   int64
-	dropped   int64 // bytes lost; they still fill the writer's window
-	sent      int64 // deliveries
-	marks     []memMark
-	arrival   *time.Timer // wakes the reader for the first mark
-	link      Link
-	backCut   bool // the other direction is cut: what the reader's end would answer does not arrive
-	lost      bool // something was lost, so nothing after it can be delivered
-	busy      bool // a writer is between two parts of its bytes
-	finished  bool // the end of the stream was delivered
-	broken    bool // reset
+	mu         sync.Mutex
+	reader     memSide
+	writer     memSide
+	chunks     []*memChunk
+	pos        int64 // read so far
+	delivered  int64
+	written    int64
+	dropped    int64 // bytes lost; they still fill the writer's window
+	sent       int64 // deliveries
+	marks      []memMark
+	arrival    *time.Timer // wakes the reader for the first mark
+	link       Link
+	backCut    bool // the other direction is cut: what the reader's end would answer does not arrive
+	lost       bool // something was lost, so nothing after it can be delivered
+	busy       bool // a writer is between two parts of its bytes
+	finished   bool // the end of the stream was delivered
+	broken     bool // reset, as the writer knows
+	readBroken bool // reset, as the reader knows
 }
 
 // memMark is a write under way.
@@ -225,7 +239,7 @@ func (p *memPipe) read(b []byte) (int, error) {
 		switch {
 		case p.reader.closed:
 			return 0, net.ErrClosed
-		case p.broken:
+		case p.readBroken:
 			return 0, syscall.ECONNRESET
 		case p.reader.late():
 			return 0, os.ErrDeadlineExceeded
@@ -330,7 +344,7 @@ func (p *memPipe) write(b []byte) (n int, err error) {
 			continue
 		}
 		part := b[:min(int64(len(b)), room)]
-		if p.link.Cut || p.lost || p.reader.closed {
+		if p.link.Cut || p.lost || p.reader.closed || p.readBroken {
 			p.lost = true
 			p.dropped += int64(len(part))
 		} else {
@@ -404,11 +418,28 @@ func (p *memPipe) dropLocked() {
 	}
 }
 
-func (p *memPipe) reset() {
+// nextDelay counts one more delivery.
+func (p *memPipe) nextDelay() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.sent++
+	return p.m.delayOf(Delivery{From: p.from, To: p.to, Conn: p.conn, N: p.sent, Bytes: p.written})
+}
+
+// breakRead has the reader told of a reset.
+func (p *memPipe) breakRead() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.readBroken = true
+	p.dropLocked()
+	p.wakeLocked()
+}
+
+// breakWrite has the writer told of a reset, and loses what it writes.
+func (p *memPipe) breakWrite() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.broken = true
-	p.dropLocked()
 	p.wakeLocked()
 }
 

@@ -60,11 +60,14 @@ const (
 	KeepAll    CrashMode = iota // process crash: every finished write survives; what was unsynced stays so and can be lost by a later crash
 	DropAll                     // power loss: only synced bytes and names survive
 	KeepRandom                  // power loss: a random subset of unsynced 512-byte sectors and names survives, torn, reordered, some zeroed
+	KeepHole                    // power loss: everything survives but, in each file with unsynced writes, some sectors in a row: a hole, and valid data behind it
+	KeepNames                   // power loss: names and sizes survive, unsynced bytes do not: where a file grew it reads as zero
+	KeepBytes                   // power loss: bytes survive, unsynced names do not: a new file is gone, a removed one is back, a rename is undone
 )
 
 // Crash returns the disk as the next start finds it. The old one and its open files fail every later operation with ErrCrashed, and its locks
 // are gone; an operation under way is over before Crash or fails. Bytes stored in a mapping and not synced are lost in any mode. rng may be nil
-// for KeepAll and DropAll; equal disks and equal generators crash equally. The capacity stays; fault function and Ops start anew. A disk crashes
+// for all but KeepRandom and KeepHole; equal disks and equal generators crash equally. The capacity stays; fault function and Ops start anew. A disk crashes
 // once: the second Crash returns nil. See Clone for several crashes of one disk.
 func (m *Mem) Crash(mode CrashMode, rng *rand.Rand) *Mem {
 	m.life.Lock()
@@ -87,6 +90,17 @@ func (m *Mem) Crash(mode CrashMode, rng *rand.Rand) *Mem {
 	case KeepAll:
 	case DropAll:
 		t.revert(func(n *node) { n.mu.content.dropUnsynced() })
+	case KeepHole:
+		if rng == nil {
+			rng = rand.New(rand.NewPCG(0, 0))
+		}
+		t.keepAll()
+		t.revert(func(n *node) { n.mu.content.keepHole(rng) })
+	case KeepNames:
+		t.keepAll()
+		t.revert(func(n *node) { n.mu.content.zeroUnsynced() })
+	case KeepBytes:
+		t.revert(func(n *node) { n.mu.content.keepBytes() })
 	default:
 		if rng == nil {
 			rng = rand.New(rand.NewPCG(0, 0))

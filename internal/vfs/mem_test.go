@@ -75,7 +75,7 @@ func everyOp(m *vfs.Mem, f vfs.File, mp vfs.Mapping, lock interface{ Close() err
 }
 
 func TestCrashEndsTheOldDisk(t *testing.T) {
-	for _, mode := range []vfs.CrashMode{vfs.KeepAll, vfs.DropAll, vfs.KeepRandom} {
+	for _, mode := range []vfs.CrashMode{vfs.KeepAll, vfs.DropAll, vfs.KeepRandom, vfs.KeepHole, vfs.KeepNames, vfs.KeepBytes} {
 		m := vfs.NewMem()
 		f := mustOpen(t, m, "f", vfs.Create)
 		mustWrite(t, f, 0, strings.Repeat("x", 5000))

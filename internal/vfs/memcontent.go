@@ -30,6 +30,7 @@ type content struct {
 	blocks []uint16 // per page, the blocks that occupy disk
 	size   int64
 	filled int64
+	lent   []bool // pages that a clone has, too: they are copied before they change
 
 	journal []change
 	mergeAt int // length of journal at which appends are merged
@@ -97,7 +98,7 @@ func (c *content) page(i int64, n int) []byte {
 		c.pages = append(c.pages, nil)
 	}
 	if p := c.pages[i]; len(p) >= n {
-		return p
+		return c.own(i)
 	}
 	room := sectorSize
 	for room < n {
@@ -109,7 +110,19 @@ func (c *content) page(i int64, n int) []byte {
 	p := make([]byte, room)
 	copy(p, c.pages[i])
 	c.pages[i] = p
+	if i < int64(len(c.lent)) {
+		c.lent[i] = false
+	}
 	return p
+}
+
+// own returns page i as it is, to be changed.
+func (c *content) own(i int64) []byte {
+	if i < int64(len(c.lent)) && c.lent[i] {
+		c.pages[i] = bytes.Clone(c.pages[i])
+		c.lent[i] = false
+	}
+	return c.pages[i]
 }
 
 // zero clears [from, end) without regard to size and journal.
@@ -123,7 +136,7 @@ func (c *content) zero(from, end int64) {
 		if p := c.pages[i]; in == 0 && n >= int64(len(p)) {
 			c.pages[i] = nil
 		} else if in < int64(len(p)) {
-			clear(p[in:min(in+n, int64(len(p)))])
+			clear(c.own(i)[in:min(in+n, int64(len(p)))])
 		}
 		from += n
 	}
@@ -324,6 +337,48 @@ func (c *content) keepRandom(rng *rand.Rand) {
 	c.settle(size)
 }
 
+// zeroUnsynced goes back to what is durable but keeps the size: where the file grew it reads as zero.
+func (c *content) zeroUnsynced() {
+	size := c.size
+	c.undoAll()
+	for s, old := range c.stale {
+		c.put(old, s*sectorSize)
+	}
+	c.settle(size)
+}
+
+// keepBytes makes the current content durable, but for what a failed sync left behind.
+func (c *content) keepBytes() {
+	size := c.size
+	for s, old := range c.stale {
+		c.put(old, s*sectorSize)
+	}
+	c.settle(size)
+}
+
+// keepHole makes all changes durable but those of some sectors in a row.
+func (c *content) keepHole(rng *rand.Rand) {
+	now := c.touched()
+	sectors := slices.Sorted(maps.Keys(now))
+	for s := range now {
+		now[s] = make([]byte, sectorSize)
+		c.peek(now[s], s*sectorSize)
+	}
+	size := c.size
+	c.undoAll()
+	for s, old := range c.stale {
+		c.put(old, s*sectorSize)
+	}
+	if n := len(sectors); n > 0 {
+		from := rng.IntN(n)
+		sectors = slices.Delete(sectors, from, from+1+rng.IntN(n-from))
+	}
+	for _, s := range sectors {
+		c.put(now[s], s*sectorSize)
+	}
+	c.settle(size)
+}
+
 // span is a range of a change's bytes.
 type span struct{ from, end int64 }
 
@@ -415,13 +470,14 @@ func (c *content) hole(size int64) int64 {
 	return -1
 }
 
-// clone copies what may change; the old bytes in journal and stale never do.
+// clone copies what may change, the pages when they do; the old bytes in journal and stale never do.
 func (c *content) clone() content {
-	d := *c
-	d.pages = make([][]byte, len(c.pages))
-	for i, p := range c.pages {
-		d.pages[i] = bytes.Clone(p)
+	c.lent = make([]bool, len(c.pages))
+	for i := range c.lent {
+		c.lent[i] = true
 	}
+	d := *c
+	d.pages, d.lent = slices.Clone(c.pages), slices.Clone(c.lent)
 	d.blocks = slices.Clone(c.blocks)
 	d.journal = slices.Clone(c.journal)
 	d.stale = maps.Clone(c.stale)

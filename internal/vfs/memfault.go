@@ -92,8 +92,14 @@ func (s ShortWrite) Unwrap() error {
 	return s.Err
 }
 
+// ShortRead is an error for a fault function to return for an OpRead: the file seems to end N bytes behind the offset of the read, which returns those that are there, and io.EOF.
+type ShortRead struct{ N int64 }
+
+// Error names the length.
+func (s ShortRead) Error() string { return fmt.Sprintf("short read of %d bytes", s.N) }
+
 // SetFault makes f see every operation before it happens; an error it returns makes the operation fail with it, wrapped with name and kind.
-// A failed OpWrite writes nothing (see ShortWrite), a failed OpSync leaves the page cache clean and nothing durable (a
+// A failed OpWrite writes nothing (see ShortWrite; ShortRead for OpRead), a failed OpSync leaves the page cache clean and nothing durable (a
 // later success does not cover what this one did not), any other failed operation changes nothing. f may sleep, which makes the
 // disk slow, use the disk itself (it is then called for that too), and call Crash: the operation then fails with ErrCrashed. It is called
 // without a lock, from as many goroutines as use the disk. Nil removes it. A disk that Crash returns has none.

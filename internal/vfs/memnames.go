@@ -205,6 +205,14 @@ func (t *names) keepRandom(rng *rand.Rand) {
 	t.pending = nil
 }
 
+// keepAll makes all pending changes durable.
+func (t *names) keepAll() {
+	for _, ch := range t.pending {
+		ch.keep()
+	}
+	t.pending = nil
+}
+
 // related finds changes of the same files or names.
 type related struct {
 	nodes  map[*node]bool

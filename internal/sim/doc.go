@@ -1,0 +1,23 @@
+// Package sim runs whole clusters through faults in virtual time, from a seed.
+//
+//	seed ─▶ plan: nodes, timeouts, schedule of faults            (draw)
+//	          │
+//	          ▼            a testing/synctest bubble
+//	   ┌─ World ───────────────────────────────────────────────┐
+//	   │ nodes (package cluster) on vfs.Mem and transport.Mem   │
+//	   │ story: what clients do      faults: what befalls nodes │──▶ Result: problems, log, digest
+//	   │ god: looks at everything every few milliseconds        │        │
+//	   └────────────────────────────────────────────────────────┘        ▼
+//	                                                              Shrink: the fewest faults
+//
+// A run is real: real nodes with their goroutines, real elections and syncs. What makes it fast is that time jumps when everything waits; what makes it repeatable is that hardly anything happens at the
+// same instant. Every delivery of the network and every sync of a disk takes a time of its own, which depends on the seed and on the event's name (who, to whom, the how manieth) and on nothing else; the
+// clock of the bubble moves only when everything is blocked, so that events come one at a time and in the same order each time. All randomness comes from crypto/rand, which the run replaces
+// (testing/cryptotest), or is handed in.
+//
+// Result.Digest is a sum over all events with their times; two runs of a seed are the same run if it is equal. What is left to chance is the order of goroutines that become runnable at one instant, and
+// of the cases of a select that are ready at once: with GOMAXPROCS=1 most seeds repeat exactly, see TestReplay.
+//
+// A story is what an application does: it runs beside the faults, with clients on hosts of their own, and judges what came of it. Load is the one that is built in. God's rules hold whatever the story does:
+// one leader for an epoch, in sync; nodes that applied the same metadata know the same; offsets in order; a leader has what was acknowledged; logs are equal byte for byte in the end.
+package sim

@@ -1,0 +1,177 @@
+package sim_test
+
+import (
+	"bufio"
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/insynclog/insync/cluster"
+	"github.com/insynclog/insync/internal/sim"
+)
+
+var (
+	seeds  = flag.Int("sim.seeds", 20, "number of seeds that TestSim runs")
+	first  = flag.Uint64("sim.first", 1, "the first of them")
+	faults = flag.String("sim.faults", "", "file with the faults of the one seed that TestSim runs, a line each, in place of those that it would draw")
+	trace  = flag.String("sim.trace", "", "prefix of files that get a line per event")
+	verb   = flag.Bool("sim.v", false, "print what happens")
+	again  = flag.Int("sim.again", 2, "how often TestReplay runs each seed")
+)
+
+// one makes the schedule of faults come from one processor: see the package's documentation.
+func one(t testing.TB) {
+	n := runtime.GOMAXPROCS(1)
+	t.Cleanup(func() { runtime.GOMAXPROCS(n) })
+}
+
+func run(t *testing.T, c sim.Config, name string) sim.Result {
+	if *trace != "" {
+		f, err := os.Create(fmt.Sprintf("%s-%d-%s", *trace, c.Seed, name))
+		require.NoError(t, err)
+		defer f.Close()
+		b := bufio.NewWriter(f)
+		defer b.Flush()
+		c.Trace = b
+	}
+	r := sim.Run(t, c)
+	if *verb {
+		fmt.Println(strings.Join(r.Log, "\n"))
+	}
+	return r
+}
+
+// total adds up what runs were.
+type total struct {
+	virtual time.Duration
+	begun   time.Time
+	faults  map[sim.Fault]int
+}
+
+func (s *total) add(r sim.Result) {
+	if s.faults == nil {
+		s.faults = map[sim.Fault]int{}
+	}
+	s.virtual += r.Virtual
+	for f, n := range r.Faults {
+		s.faults[f] += n
+	}
+}
+
+func (s *total) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%v of virtual time in %v;", s.virtual.Round(time.Second), time.Since(s.begun).Round(time.Second))
+	for _, f := range slices.Sorted(maps.Keys(s.faults)) {
+		fmt.Fprintf(&b, " %s %d", f, s.faults[f])
+	}
+	return b.String()
+}
+
+// Whatever befalls a cluster, what was acknowledged stays, once and in order, and all is well soon after.
+func TestSim(t *testing.T) {
+	one(t)
+	c := sim.Config{}
+	if *faults != "" {
+		text, err := os.ReadFile(*faults)
+		require.NoError(t, err)
+		c.Schedule = []sim.Action{}
+		for line := range strings.Lines(string(text)) {
+			a, err := sim.ParseAction(line)
+			require.NoError(t, err)
+			c.Schedule = append(c.Schedule, a)
+		}
+		*seeds = 1
+	}
+	sum := total{begun: time.Now()}
+	for seed := *first; seed < *first+uint64(*seeds); seed++ {
+		c.Seed = seed
+		r := run(t, c, "sim")
+		sum.add(r)
+		if len(r.Problems) > 0 {
+			t.Errorf("seed %d:\n%s", seed, strings.Join(r.Problems, "\n"))
+			explain(t, c, r)
+			break
+		}
+		if n := seed - *first + 1; n%100 == 0 {
+			fmt.Printf("%d seeds: %v\n", n, &sum)
+		}
+	}
+	t.Logf("%d seeds: %v", *seeds, &sum)
+}
+
+// explain tells how to repeat a run that failed, with as few faults as can be.
+func explain(t *testing.T, c sim.Config, r sim.Result) {
+	t.Logf("what happened:\n%s", strings.Join(r.Log, "\n"))
+	c, r = sim.Shrink(t, c, r, 60)
+	var lines []string
+	for _, a := range c.Schedule {
+		lines = append(lines, a.String())
+	}
+	file := fmt.Sprintf("%s/insync-sim-%d", os.TempDir(), c.Seed)
+	_ = os.WriteFile(file, []byte(strings.Join(lines, "\n")), 0o644)
+	t.Logf("it fails as well with these faults alone:\n%s\nrepeat with\n\tgo test ./internal/sim -run 'TestSim$' -sim.first=%d -sim.faults=%s -sim.v\nwhat happened then:\n%s",
+		strings.Join(lines, "\n"), c.Seed, file, strings.Join(r.Log, "\n"))
+}
+
+// Acknowledgements from the page cache do not survive a loss of power everywhere: the harness finds that, and shrinks it to little more than that fault.
+func TestFindsWhatIsLost(t *testing.T) {
+	one(t)
+	for seed := uint64(1); ; seed++ {
+		require.LessOrEqual(t, seed, uint64(60), "nothing found")
+		c := sim.Config{Seed: seed, Length: 15 * time.Second, Node: func(c *cluster.Config) { c.Topic.FlushMessages = -1 }}
+		r := run(t, c, "lazy")
+		if len(r.Problems) == 0 {
+			continue
+		}
+		short, r := sim.Shrink(t, c, r, 40)
+		t.Logf("seed %d: %q\nby %v", seed, r.Problems[0], short.Schedule)
+		assert.NotEmpty(t, short.Schedule, "nothing is lost without a fault")
+		assert.LessOrEqual(t, len(short.Schedule), 6)
+		assert.True(t, slices.ContainsFunc(short.Schedule, func(a sim.Action) bool {
+			return slices.Contains([]sim.Fault{sim.Power, sim.Torn, sim.PowerAll, sim.TornAll, sim.Storm, sim.DiskFail}, a.Fault)
+		}), "only a loss of power takes what was not synced")
+		return
+	}
+}
+
+func TestActionText(t *testing.T) {
+	for _, a := range sim.Schedule(7) {
+		got, err := sim.ParseAction(a.String())
+		require.NoError(t, err)
+		require.Equal(t, a, got)
+	}
+	for _, bad := range []string{"", "1s 1s kill", "x 1s kill 1 2 3", "1s x kill 1 2 3", "1s 1s murder 1 2 3"} {
+		_, err := sim.ParseAction(bad)
+		require.Error(t, err, "%q", bad)
+	}
+}
+
+// TestReplay tells how many of the seeds make the same run each time.
+func TestReplay(t *testing.T) {
+	one(t)
+	same := 0
+	for seed := *first; seed < *first+uint64(*seeds)/4; seed++ {
+		digests := map[uint64]bool{}
+		for i := range *again {
+			r := run(t, sim.Config{Seed: seed}, fmt.Sprint(i))
+			digests[r.Digest] = true
+			if *verb || *trace != "" {
+				fmt.Printf("seed %d: %d events, digest %x, %v, %v\n", seed, r.Events, r.Digest, r.Virtual, r.Problems)
+			}
+		}
+		if len(digests) == 1 {
+			same++
+		}
+	}
+	t.Logf("%d of %d seeds made the same run %d times", same, *seeds/4, *again)
+	assert.NotZero(t, same)
+}

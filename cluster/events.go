@@ -8,6 +8,8 @@ type Listener struct {
 	ISRChanged     func(ISRChange)
 	Truncated      func(Truncation)
 	ReplicaOffline func(ReplicaError)
+	// CompactionFailed says that a log is not compacted for a while, and why; it is tried again later. Status has the logs that are left alone now.
+	CompactionFailed func(CompactionError)
 	// Fenced says that the controller considers the node dead, or that the node has not reached a controller for SessionTimeout: it serves nothing until it is back.
 	Fenced func()
 	// Stopped says that the node stopped by itself because it can no longer be right; Node.Err returns the same error.
@@ -61,3 +63,18 @@ func (e ReplicaError) Error() string { return fmt.Sprintf("%s-%d: %v", e.Topic, 
 
 // Unwrap returns the cause.
 func (e ReplicaError) Unwrap() error { return e.Err }
+
+// CompactionError is what ended the compaction of a log on this node: damage in it, mostly, or a full disk. The log serves on, and grows.
+type CompactionError struct {
+	Topic     string
+	Partition int32
+	Err       error
+}
+
+// Error makes it an error.
+func (e CompactionError) Error() string {
+	return fmt.Sprintf("%s-%d: compaction: %v", e.Topic, e.Partition, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e CompactionError) Unwrap() error { return e.Err }

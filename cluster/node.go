@@ -241,6 +241,11 @@ func (n *Node) brokerEvents() broker.Events {
 			f(ReplicaError{Topic: topic, Partition: partition, Err: err})
 		}
 	}
+	if f := l.CompactionFailed; f != nil {
+		ev.CompactionFailed = func(topic string, partition int32, err error) {
+			f(CompactionError{Topic: topic, Partition: partition, Err: err})
+		}
+	}
 	return ev
 }
 

@@ -27,6 +27,8 @@ type Status struct {
 	Replicas    []ReplicaStatus // of this node
 	// Coordinators are the group coordinators on this node: one for each partition of __consumer_offsets that it leads.
 	Coordinators []CoordinatorStatus
+	// Compactions are the logs of this node whose topic has cleanup.policy=compact, as of the last look at them.
+	Compactions []CompactionStatus
 }
 
 // BrokerStatus is one registered node.
@@ -65,6 +67,25 @@ type ReplicaStatus struct {
 	Role      string // leader, follower, idle, offline
 	Offsets   log.Offsets
 	Err       error // why it is offline
+}
+
+// CompactionStatus is how far the compaction of one log on this node is.
+type CompactionStatus struct {
+	Topic      string
+	Partition  int32
+	FirstDirty int64   // compacted up to there
+	DirtyRatio float64 // the share of what may be compacted that was not, in bytes
+	DirtyBytes int64
+
+	Passes        int64 // of this life of the node, as are the bytes
+	LastRun       time.Time
+	LastTook      time.Duration
+	ReadBytes     int64
+	WrittenBytes  int64
+	ReleasedBytes int64 // by which the log became smaller
+
+	Err     error // why the last pass failed: the log is left alone until RetryAt
+	RetryAt time.Time
 }
 
 // CoordinatorStatus is the coordinator of the groups of one partition of __consumer_offsets.
@@ -118,6 +139,12 @@ func (n *Node) Status() Status {
 			LogBytes: g.LogBytes, Waiting: g.Waiting, Err: g.Err,
 		})
 	}
+	for _, c := range n.broker.Cleanings() {
+		s.Compactions = append(s.Compactions, CompactionStatus{
+			Topic: c.Topic, Partition: c.Partition, FirstDirty: c.FirstDirty, DirtyRatio: c.DirtyRatio, DirtyBytes: c.DirtyBytes, Passes: c.Passes, LastRun: c.LastRun, LastTook: c.LastTook,
+			ReadBytes: c.ReadBytes, WrittenBytes: c.WrittenBytes, ReleasedBytes: c.ReleasedBytes, Err: c.Err, RetryAt: c.RetryAt,
+		})
+	}
 	return s
 }
 
@@ -138,6 +165,11 @@ func (s Status) String() string {
 	for _, r := range s.Replicas {
 		fmt.Fprintf(&b, "  %-40s %-9s start %-10d hw %-10d synced %-10d end %d\n", fmt.Sprintf("%s-%d", r.Topic, r.Partition), r.Role,
 			r.Offsets.LogStartOffset, r.Offsets.HighWatermark, r.Offsets.SyncedEndOffset, r.Offsets.LogEndOffset)
+	}
+	for _, c := range s.Compactions {
+		if c.Err != nil {
+			fmt.Fprintf(&b, "  %-40s not compacted until %v: %v\n", fmt.Sprintf("%s-%d", c.Topic, c.Partition), c.RetryAt.Format(time.DateTime), c.Err)
+		}
 	}
 	return b.String()
 }

@@ -66,6 +66,9 @@ func (l *Log) Compact(c *Compactor, p CompactionPolicy, now time.Time) (Compacti
 	}
 	l.compacting.acquire()
 	defer l.compacting.release()
+	if l.ending.Load() {
+		return Compaction{}, ErrClosed
+	}
 	cuts := l.cuts.Load()
 	segs, release, err := l.acquireAll()
 	if err != nil {
@@ -313,6 +316,9 @@ func (r *compaction) read(s *segment.Segment, pos int64, n int) error {
 func (r *compaction) pace(n int) error {
 	if err := r.l.usable(); err != nil {
 		return err
+	}
+	if r.l.ending.Load() {
+		return ErrClosed
 	}
 	if r.l.cuts.Load() != r.cuts {
 		return errSegmentsChanged

@@ -29,7 +29,8 @@ type Log struct {
 	cuts        atomic.Int64                 // truncations so far; raised under the flush slot
 	failure     atomic.Pointer[StorageError] // set once
 
-	compacting slot // taken by a compaction
+	compacting slot        // taken by a compaction
+	ending     atomic.Bool // compactions end
 
 	builder *record.Builder // of AppendRecords; the owner's
 	encoded []byte
@@ -142,6 +143,7 @@ func (l *Log) Dir() string { return l.dir }
 // Close syncs, trims indexes and files to their length, writes a producer snapshot, and closes. Idempotent. A log of a Directory leaves the
 // checkpoints to Directory.Close. Reads under way end with ErrClosed or what they have found; their slices stay valid until released.
 func (l *Log) Close() error {
+	l.endCompactions()
 	l.flush.acquire()
 	defer l.flush.release()
 	if l.closed.Swap(true) {
@@ -164,8 +166,16 @@ func (l *Log) Close() error {
 	return l.home.close(-1)
 }
 
+// endCompactions waits until none is under way, and none begins any more: the directory may soon be another log's.
+func (l *Log) endCompactions() {
+	l.ending.Store(true)
+	l.compacting.acquire()
+	l.compacting.release()
+}
+
 // abandon closes without writing anything.
 func (l *Log) abandon() {
+	l.endCompactions()
 	l.flush.acquire()
 	defer l.flush.release()
 	if !l.closed.Swap(true) {

@@ -53,7 +53,9 @@ type Config struct {
 type Events struct {
 	LeaderChanged func(topic string, partition, leader, epoch int32) // as this node applied it
 	Replica       replication.Events
-	Fenced        func() // the broker lost its controller and stopped serving, or the controller fenced it
+	// CompactionFailed: a log is not compacted for a while; see Cleaning.
+	CompactionFailed func(topic string, partition int32, err error)
+	Fenced           func() // the broker lost its controller and stopped serving, or the controller fenced it
 	// Failed: a bug (a panic on one of the broker's goroutines) ended its service. The node should be closed, from another goroutine.
 	Failed func(err error)
 }
@@ -118,6 +120,7 @@ type Broker struct {
 	ids         producerIDs
 	autoCreate  autoCreator
 	groups      *groups.Coordinators
+	cleaner     *cleaner
 	raftOut     raftSender
 	sessions    sessionCache
 	parked      parkedFetches
@@ -166,6 +169,7 @@ func New(c Config) (*Broker, error) {
 	b.applier = newApplier(b)
 	b.isr = newISRProposer(b)
 	b.life = newLifecycle(b)
+	b.cleaner = newCleaner(b)
 	b.ids.b, b.autoCreate.b = b, b
 	var err error
 	if b.groups, err = b.newGroups(); err != nil {

@@ -51,6 +51,7 @@ type lifecycle struct {
 	lossy          bool // what is registered next
 	lastCheckpoint time.Time
 	nextRetention  time.Time
+	nextClean      time.Time
 	clock          wallClock
 	lastTick       time.Time
 	background     atomic.Bool // a checkpoint or tick is under way
@@ -163,6 +164,7 @@ func (l *lifecycle) run() {
 	b := l.b
 	l.lastCheckpoint, l.lastTick = time.Now(), time.Now()
 	l.nextRetention = time.Now().Add(retentionDelay)
+	l.nextClean = time.Now().Add(l.b.cleaner.backoff())
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	next, pause := time.Now(), retryMin
@@ -340,8 +342,16 @@ func (l *lifecycle) periodic(now time.Time) time.Time {
 			l.nextRetention = now.Add(retentionInterval)
 		}
 	}
-	if l.nextRetention.After(now) && l.nextRetention.Before(tick) {
-		tick = l.nextRetention
+	if !now.Before(l.nextClean) {
+		if l.clock.believe(now) { // tombstones go by their age, too
+			l.b.cleaner.start()
+		}
+		l.nextClean = now.Add(l.b.cleaner.backoff())
+	}
+	for _, due := range []time.Time{l.nextRetention, l.nextClean} {
+		if due.After(now) && due.Before(tick) {
+			tick = due
+		}
 	}
 	if !l.b.changed.Load() {
 		return tick

@@ -29,6 +29,9 @@ func (b *Broker) logConfig(t configs.Topic) log.Config {
 		MaxBatchBytes: int(t.MaxMessageBytes), TimestampBeforeMax: t.TimestampBeforeMax, TimestampAfterMax: t.TimestampAfterMax,
 		Compression: compression(t), Compacted: t.CleanupCompact, FileDeleteDelay: t.FileDeleteDelay, Logger: b.c.Logger,
 	}
+	if t.CleanupCompact {
+		c.SegmentAge = min(c.SegmentAge, t.MaxCompactionLag) // what is in the active segment cannot be compacted
+	}
 	if t.LogAppendTime {
 		c.TimestampType = log.LogAppendTime
 	}

@@ -1,6 +1,10 @@
 package configs
 
-import "math"
+import (
+	"math"
+	"strconv"
+	"strings"
+)
 
 // brokerKeys is sorted by name. Keys that can change while a node runs are those that a topic inherits and those whose ReadOnly is false.
 var brokerKeys = []Key{
@@ -453,4 +457,18 @@ func BrokerRate(name string, broker, cluster, static map[string]string) int64 {
 		}
 	}
 	return math.MaxInt64
+}
+
+// BrokerNumber is a broker's config that is a number, through its own, the cluster-wide and the static configs, and its default.
+func BrokerNumber(name string, broker, cluster, static map[string]string) float64 {
+	k, _ := LookupBroker(name)
+	for _, m := range []map[string]string{broker, cluster, static} {
+		if v, ok := m[name]; ok && k.Validate(v) == nil {
+			if n, err := strconv.ParseFloat(strings.TrimSpace(v), 64); err == nil {
+				return n
+			}
+		}
+	}
+	n, _ := strconv.ParseFloat(k.Default, 64) // a number, as the keys' test holds
+	return n
 }

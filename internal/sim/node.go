@@ -30,6 +30,7 @@ type node struct {
 
 	slow   atomic.Int64 // what a sync takes at most beside the usual, in nanoseconds
 	hung   atomic.Bool  // no sync ends
+	ailing atomic.Bool  // one did fail, so that closing the node tells of it
 	broken atomic.Int64 // how many writes or syncs of partitions' logs until one fails; 0 none does
 }
 
@@ -51,6 +52,7 @@ func (n *node) prepare() {
 		n.w.trace.add(op.Kind.String(), op.Name, int64(n.id), op.Off, op.Len)
 		isLog := strings.HasSuffix(op.Name, ".log") && !strings.Contains(op.Name, "__cluster_metadata")
 		if isLog && (op.Kind == vfs.OpSync || op.Kind == vfs.OpWrite) && n.broken.Load() > 0 && n.broken.Add(-1) == 0 {
+			n.ailing.Store(true)
 			n.w.event("node %d: %v fails", n.id, op)
 			return syscall.EIO
 		}
@@ -79,6 +81,7 @@ func (n *node) prepare() {
 func (n *node) begin() {
 	n.w.event("start node %d", n.id)
 	n.boots++
+	n.ailing.Store(false)
 	n.prepare()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	ch := make(chan started, 1)
@@ -136,6 +139,7 @@ func (n *node) crash(mode vfs.CrashMode) {
 	n.slow.Store(0)
 	n.hung.Store(false)
 	n.broken.Store(0)
+	n.ailing.Store(false)
 	if n.starting != nil {
 		n.cancel()
 		<-n.starting
@@ -149,6 +153,9 @@ func (n *node) crash(mode vfs.CrashMode) {
 		n.w.within(fmt.Sprintf("kill of node %d", n.id), 5*time.Second, up.Kill)
 	}
 }
+
+// excused tells whether a node may end with an error.
+func (n *node) excused(err error) bool { return errors.Is(err, vfs.ErrCrashed) || n.ailing.Load() }
 
 // isDown tells whether nothing of the node runs.
 func (n *node) isDown() bool { return n.up.Load() == nil && n.starting == nil && n.leaving == nil }
@@ -167,14 +174,14 @@ func (n *node) stop(handOver bool) {
 			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 			defer cancel()
 			n.w.within(fmt.Sprintf("shutdown of node %d", n.id), 15*time.Second, func() {
-				if err := up.Shutdown(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, vfs.ErrCrashed) {
+				if err := up.Shutdown(ctx); err != nil && ctx.Err() == nil && !n.excused(err) {
 					n.w.problem("shut node %d down: %v", n.id, err)
 				}
 			})
 			return
 		}
 		n.w.within(fmt.Sprintf("close of node %d", n.id), 5*time.Second, func() {
-			if err := up.Close(); err != nil && !errors.Is(err, vfs.ErrCrashed) {
+			if err := up.Close(); err != nil && !n.excused(err) {
 				n.w.problem("close node %d: %v", n.id, err)
 			}
 		})

@@ -82,6 +82,7 @@ func (w *World) run(story func(*World)) {
 	}
 	w.Begin() // of no use any more, but for the end of what was begun
 	<-w.healed
+	w.closeClients()
 	close(stop)
 	<-watched
 	w.closeAll()

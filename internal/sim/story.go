@@ -68,7 +68,7 @@ func (w *World) Network(host string) transport.Network {
 	return w.network.Host(host)
 }
 
-// Client makes a client on host. The caller closes it.
+// Client makes a client on host. It is closed at the end of the run, if the story has not done so.
 func (w *World) Client(host string, c transport.ClientConfig) *transport.Client {
 	c.Bootstrap, c.Network = w.Addrs(), w.Network(host)
 	client, err := transport.NewClient(c)
@@ -76,7 +76,20 @@ func (w *World) Client(host string, c transport.ClientConfig) *transport.Client 
 		w.Errorf("client of %s: %v", host, err)
 		w.FailNow()
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.mu.made = append(w.mu.made, client)
 	return client
+}
+
+// closeClients closes what the story left open.
+func (w *World) closeClients() {
+	w.mu.Lock()
+	made := w.mu.made
+	w.mu.Unlock()
+	for _, c := range made {
+		w.within("close of a client", 5*time.Second, func() { c.Close() })
+	}
 }
 
 // CreateTopic makes a topic and waits until every node knows it, while all is well.

@@ -39,6 +39,7 @@ type World struct {
 	mu struct {
 		sync.Mutex
 		clients  []string // their hosts
+		made     []*transport.Client
 		events   []string
 		problems []string
 	}

@@ -234,8 +234,9 @@ func (d *Directory) OpenLog(topic string, partition int32, id TopicID, c Config)
 	if err != nil {
 		return nil, err
 	}
-	if created {
-		// One sync for the names of partition.metadata and of the first segment.
+	l.repairs.id = id
+	if created || l.mu.newNames {
+		// One sync for the names of partition.metadata, which a life before this one may have left unsynced, and of the first segment.
 		if err := syncDir(d.fs, l.dir); err != nil {
 			l.abandon()
 			return nil, err
@@ -306,17 +307,18 @@ func (d *Directory) SetAside(e LogEntry) error {
 	return err
 }
 
-// setAside renames a partition's directory as Kafka does, <topic>-<partition>.<uuid without dashes><suffix>, durably, and takes it out of the checkpoints.
+// setAside renames a partition's directory as Kafka does, <topic>-<partition>.<uuid without dashes><suffix>, durably, and takes it out of the checkpoints. That comes first: what they
+// say of a log that is gone would be taken for the next one's of that name, which would seem to have lost what was synced. A crash in between leaves a log that is recovered from its files alone.
 func (d *Directory) setAside(k partitionKey, suffix string) (to string, err error) {
+	if err := d.home.forget(k); err != nil {
+		return "", err
+	}
 	id := newUUID()
 	to = d.dirOf(k) + "." + hex.EncodeToString(id[:]) + suffix
 	if err := d.fs.Rename(d.dirOf(k), to); err != nil {
 		return "", storage("rename", d.dirOf(k), err)
 	}
-	if err := syncDir(d.fs, d.home.path); err != nil {
-		return "", err
-	}
-	return to, d.home.forget(k)
+	return to, syncDir(d.fs, d.home.path)
 }
 
 // removeDeleted finishes deletions that were interrupted.

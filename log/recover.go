@@ -158,6 +158,11 @@ func (l *Log) load(f found) error {
 		return l.restartAt(start)
 	}
 	l.epochs.truncateEnd(end)
+	if !l.home.clean {
+		if err := l.completeEpochs(start, end); err != nil {
+			return err
+		}
+	}
 	l.epochs.truncateStart(start)
 	high = min(max(high, start), end)
 	if l.home.alone {
@@ -221,6 +226,44 @@ func (l *Log) loadEpochs(f found) error {
 		if err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// completeEpochs reads from the batches which epochs are in front of the first known one. The cache forgets what lies below the log start as soon as that is raised, and may be on disk when the
+// start is not.
+func (l *Log) completeEpochs(start, end int64) error {
+	known := l.epochs.entries()
+	if len(known) > 0 {
+		end = known[0].start
+	}
+	if start >= end {
+		return nil
+	}
+	var front epochCache
+	segs := *l.segments.Load()
+	for _, s := range segs[floorSegment(segs, start):] {
+		if s.BaseOffset() >= end {
+			break
+		}
+		first := true
+		err := s.Headers(max(start, s.BaseOffset()), end, func(h record.Batch, _, _ int64) bool {
+			front.assign(h.LeaderEpoch(), max(h.BaseOffset(), start))
+			first = first && h.LeaderEpoch() < 0
+			return !first // a log from before there were epochs
+		})
+		if _, bad := errors.AsType[*CorruptError](err); bad {
+			return nil // whoever reads it is told
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for _, e := range known {
+		front.assign(e.epoch, e.start)
+	}
+	if list := front.entries(); len(list) > len(known) || len(list) > 0 && list[0] != known[0] {
+		l.epochs.set(list)
 	}
 	return nil
 }

@@ -587,8 +587,9 @@ func (v *verifier) log(w *logWorld) {
 	})
 	v.is("clean shutdown", v.json("clean-shutdown", w.files[".kafka_cleanshutdown"])["brokerEpoch"], int64(77))
 	v.is("topic id", v.text("partition.metadata", w.files["ledger-6/partition.metadata"])[1]["topicId"], w.topicID.String())
-	v.is("high watermark", v.offsets("replication-offset-checkpoint", "highWatermark", w.files), map[string]string{"ledger-6": "9"})
-	v.is("recovery point", v.offsets("recovery-point-offset-checkpoint", "recoveryPoint", w.files), map[string]string{"ledger-6": "11"})
+	v.is("high watermark", v.offsets("replication-offset-checkpoint", "highWatermark", w.files), map[string]string{"facts-2": "6", "ledger-6": "9"})
+	v.is("recovery point", v.offsets("recovery-point-offset-checkpoint", "recoveryPoint", w.files), map[string]string{"facts-2": "6", "ledger-6": "11"})
+	v.is("compacted", v.offsets("cleaner-offset-checkpoint", "firstDirtyOffset", w.files), map[string]string{"facts-2": "4"})
 	state := v.text("broker-state", w.files["broker-state"])
 	v.fields("broker state", v.json("broker-state.json", []byte(state[0]["state"].(string))), values{
 		"version": int64(0), "directoryId": v.text("meta.properties", w.files["meta.properties"])[1]["directoryId"], "brokerEpoch": int64(77), "boot": "mem 0", "relaxed": false,

@@ -343,6 +343,7 @@ func runLog(t *testing.T) *logWorld {
 	l.SetHighWatermark(9)
 	add(1, true, heldProducer, heldEpoch, 0)
 	mark(record.ControlCommit, heldProducer, heldEpoch)
+	runCompacted(t, d)
 	require.NoError(t, d.Close(77))
 	w.files = filesOf(t, disk, dataDir)
 	return w
@@ -373,4 +374,24 @@ func runController(t *testing.T) *metadataWorld {
 		w.files = filesOf(t, disk, dir)
 	})
 	return w
+}
+
+// runCompacted compacts a log: of two batches that are not in the active segment.
+func runCompacted(t *testing.T, d *log.Directory) {
+	t.Helper()
+	l, err := d.OpenLog("facts", 2, log.TopicID{2}, log.Config{Compacted: true, TimestampAfterMax: 1e6 * time.Hour})
+	require.NoError(t, err)
+	add := func() {
+		_, err := l.AppendRecords(record.Record{Key: []byte("k"), Value: []byte("v")}, record.Record{Key: []byte("k"), Value: []byte("w")})
+		require.NoError(t, err)
+	}
+	add()
+	add()
+	require.NoError(t, l.Roll())
+	add()
+	_, err = l.Sync()
+	require.NoError(t, err)
+	l.SetHighWatermark(6)
+	_, err = l.Compact(&log.Compactor{}, log.CompactionPolicy{}, time.Now())
+	require.NoError(t, err)
 }

@@ -33,15 +33,25 @@
 //   - Epochs, producers, indexes and last stable offset are functions of the log, changed after the append they belong to.
 //   - After a failed write or sync the log is read-only until it is opened again.
 //
+// # Compaction
+//
+//	 clean: no key twice          dirty                 left alone
+//	|----------------------------|---------------------|------------------------------|
+//	LogStartOffset               FirstDirty            FirstUncleanable               LogEndOffset
+//
+// Compact reads the keys of the dirty part into a bounded table, then goes through all segments below FirstUncleanable, in groups that fit into one segment, and drops what the table says is superseded.
+// Offsets never change: there are gaps inside batches and between them, but none between segments, for the last batch of each stays, if need be empty. A new segment takes the place of the old ones in steps (swap.go) that a crash may interrupt anywhere;
+// what is read meanwhile is read to its end.
+//
 // # Concurrency
 //
 // Append, AppendReplicated, StartEpoch, TruncateTo, TruncateFullyAndStartAt and AdvanceLogStart are calls of one owner, one at a
-// time. Everything else may run beside them from any goroutine. Read, Offsets and the epoch look-ups take no lock; Sync holds none that an append needs while it waits for the disk.
+// time. Everything else, Compact included, may run beside them from any goroutine. Read, Offsets and the epoch look-ups take no lock; Sync holds none that an append needs while it waits for the disk.
 // A truncation waits for a sync under way. A log starts no goroutine.
 //
 // # What it does not do
 //
-// It knows nothing of replicas, leaders and clients; it calls no sync by itself; it does not compact yet, and deletes only what lies below a log start offset that its owner has raised.
+// It knows nothing of replicas, leaders and clients; it calls no sync by itself; it compacts only when it is told to, and deletes only what lies below a log start offset that its owner has raised.
 //
 // Source: Kafka's UnifiedLog, LogSegments, ProducerStateManager, LeaderEpochFileCache; KIP-98, KIP-101, KIP-279, KIP-734, KIP-966.
 package log

@@ -234,7 +234,6 @@ func (d *Directory) OpenLog(topic string, partition int32, id TopicID, c Config)
 	if err != nil {
 		return nil, err
 	}
-	l.repairs.id = id
 	if created || l.mu.newNames {
 		// One sync for the names of partition.metadata, which a life before this one may have left unsynced, and of the first segment.
 		if err := syncDir(d.fs, l.dir); err != nil {

@@ -24,11 +24,12 @@ type Engine struct {
 	}
 }
 
-const defaultWorkers = 4
+// defaultWorkers is where BenchmarkDirtyFiles stops to gain much: a file system commits what several calls wait for at once.
+const defaultWorkers = 16
 
 // Config sets up an Engine.
 type Config struct {
-	// Workers is how many syncs are under way at once; 0 means 4. Workers are started on demand and end when idle.
+	// Workers is how many syncs are under way at once; 0 means 16. Workers are started on demand and end when idle.
 	Workers int
 	// OnPanic is called, with no lock held, when a target's Sync panicked; the handle is closed then, and Handle.Close must not be called
 	// from here. The owner of the target fails it (or its node). Nil lets the panic end the process.

@@ -62,7 +62,7 @@ var imports = []struct {
 	{"internal/broker", "internal/acl internal/commit internal/configs internal/controller internal/dice internal/groups internal/groups/embedded internal/groups/machine internal/groups/partition internal/invariants internal/sasl internal/vfs log log/record replication transport"},
 	{"cluster", "internal/acl internal/broker internal/commit internal/configs internal/controller internal/guard internal/invariants internal/sasl internal/vfs log log/record producer consumer replication transport"},
 	{"internal/sim", "cluster consumer internal/vfs log log/record producer transport"},
-	{"cluster/clustertest", "cluster consumer internal/sim internal/vfs log log/record producer transport"},
+	{"cluster/clustertest", "cluster consumer internal/history internal/sim internal/vfs log log/record producer transport"},
 }
 
 // dependencies lists the modules from outside and the packages whose non-test files may import them. What is not listed may not be imported.

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -32,7 +33,7 @@ var (
 	chaosLog   = flag.Bool("chaos.log", false, "print the logs of TestChaos's nodes")
 )
 
-// TestChaos runs clusters through random faults, heals them, and asks a ledger whether all promises were kept. A seed fixes the plan: cluster, load and faults; the goroutines of a bubble run
+// TestChaos runs clusters through random faults, heals them, and asks a ledger, which is judged by package history, whether all promises were kept. A seed fixes the plan: cluster, load and faults; the goroutines of a bubble run
 // freely, so a seed that failed may have to be repeated (-count) to fail again.
 func TestChaos(t *testing.T) {
 	first, n := *chaosFirst, *chaosSeeds
@@ -115,7 +116,6 @@ func newChaos(t *testing.T, seed uint64) *chaos {
 		t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 0xc4a05)), l: newLedger(), begun: time.Now(),
 		stopping: make(chan struct{}), quiet: make(chan struct{}),
 	}
-	x.l.tell = func(problem string) { x.event("LEDGER: %s", problem) }
 	x.mu.up, x.mu.topics = map[int32]*cluster.Node{}, map[string]int32{}
 	r := x.rng
 	p := plan{
@@ -200,12 +200,14 @@ func (x *chaos) run() {
 		x.readAgain("reopened", ends)
 		x.closeAll()
 	}
-	for _, problem := range x.l.verdict(ends) {
+	problems, report := x.l.verdict(ends)
+	for _, problem := range problems {
 		x.t.Error(problem)
 	}
-	x.event("done: %v", x.l)
+	report.Anomalies, report.Unreached = nil, nil // said above
+	x.event("done: %v", report)
 	if *chaosSeed == 0 && *chaosSeeds > 20 && x.seed%100 == 0 {
-		fmt.Printf("seed %d: %v of virtual time, %v\n", x.seed, time.Since(x.begun).Round(time.Second), x.l)
+		fmt.Printf("seed %d: %v of virtual time, %v\n", x.seed, time.Since(x.begun).Round(time.Second), report)
 	}
 }
 
@@ -263,9 +265,14 @@ func (x *chaos) problem(format string, args ...any) {
 	x.t.Errorf(format, args...)
 }
 
-// report prints the last events of a run that failed.
+// report prints the last events of a run that failed, and leaves its history in a file.
 func (x *chaos) report() {
-	if !x.t.Failed() || *chaosV {
+	if !x.t.Failed() {
+		return
+	}
+	name := filepath.Join(os.TempDir(), fmt.Sprintf("chaos-seed-%d.history", x.seed))
+	x.t.Logf("history in %s: error %v", name, x.l.write(name))
+	if *chaosV {
 		return
 	}
 	x.mu.Lock()

@@ -218,7 +218,7 @@ func (x *chaos) read(ctx context.Context, r *reader, rng *rand.Rand, tell func(*
 func (x *chaos) readAgain(name string, ends map[place]int64) {
 	ctx, cancel := context.WithTimeout(context.Background(), x.plan.settle)
 	defer cancel()
-	r := x.l.reader(name)
+	r := x.l.finalReader(name)
 	x.read(ctx, r, x.rng, func(*consumer.Consumer, *transport.Client) {}, func() bool { return r.reached(ends) })
 	if !r.reached(ends) {
 		x.problem("the %s reader came to %v only, not to %v", name, r.next, ends)
@@ -233,16 +233,13 @@ func (x *chaos) listEnds(rng *rand.Rand) {
 		return
 	}
 	defer client.Close()
-	seen := &ends{x.l, map[place]int64{}}
 	for !x.stopped() {
 		x.pause(time.Duration(rng.ExpFloat64() * float64(x.plan.gap) / 4))
 		places := x.places()
 		p := places[rng.IntN(len(places))]
-		acked := x.l.acked(p)
+		listed := x.l.listing("lister", p)
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		if end, err := endOf(ctx, client, p); err == nil {
-			seen.listed(p, end, acked)
-		}
+		listed(endOf(ctx, client, p))
 		cancel()
 	}
 }
@@ -295,13 +292,13 @@ func (x *chaos) finalEnds() map[place]int64 {
 	}
 	found := map[place]int64{}
 	for _, at := range x.places() {
-		acked := x.l.acked(at)
 		x.await("end of "+at.String(), x.plan.settle, func() bool {
+			listed := x.l.listing("last", at)
 			end, err := endOf(ctx, client, at)
+			listed(end, err)
 			found[at] = end
 			return err == nil
 		})
-		(&ends{x.l, map[place]int64{}}).listed(at, found[at], acked)
 	}
 	x.event("ends %v", found)
 	return found

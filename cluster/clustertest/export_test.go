@@ -31,3 +31,11 @@ func (c *Cluster) PowerOff(id int32, mode vfs.CrashMode) {
 
 // NewDisk is an empty disk.
 func NewDisk() *vfs.Mem { return vfs.NewMem() }
+
+// Broken lists the rules that Check finds broken.
+func (h *History) Broken() (rules []string) {
+	for _, a := range h.judge().Anomalies {
+		rules = append(rules, a.Rule)
+	}
+	return rules
+}

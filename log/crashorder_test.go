@@ -2,7 +2,10 @@ package log
 
 import (
 	"fmt"
+	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -59,6 +62,35 @@ func TestCrashWhileALogGoes(t *testing.T) {
 			d.Abandon()
 		}
 	}
+}
+
+// A checkpoint that is being written while the log is truncated holds what was true before: the truncation waits for it, and takes it back.
+func TestTruncationBesideACheckpoint(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, step := range []vfs.OpKind{vfs.OpCreate, vfs.OpWrite, vfs.OpSync, vfs.OpRename, vfs.OpSyncDir} {
+			disk := vfs.NewMem()
+			d, l := oldLog(t, disk)
+			disk.SetFault(func(op vfs.Op) error {
+				if op.Kind == step && (strings.HasPrefix(op.Name, "/d/"+recoveryPointFile) || op.Name == "/d") {
+					time.Sleep(time.Second)
+				}
+				return nil
+			})
+			done := make(chan error, 1)
+			go func() { done <- d.Checkpoint() }()
+			time.Sleep(time.Second / 2)
+			require.NoError(t, l.TruncateTo(20))
+			require.NoError(t, <-done)
+			for _, mode := range []vfs.CrashMode{vfs.KeepAll, vfs.DropAll} {
+				d := openDir(t, disk.Clone().Crash(mode, nil), "/d")
+				l, err := d.OpenLog("t", 0, TopicID{1}, oldConfig)
+				require.NoError(t, err, "%v", step)
+				require.Equal(t, int64(20), l.Offsets().LogEndOffset)
+				d.Abandon()
+			}
+			d.Abandon()
+		}
+	})
 }
 
 // The epochs on disk may have forgotten what lies below a log start that was never made durable: it is read from the batches again.

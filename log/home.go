@@ -218,8 +218,13 @@ func (h *home) lower(k partitionKey, point, start int64) error {
 	if h.mu.cleaned[k] > point {
 		h.mu.cleaned[k] = point
 	}
+	h.mu.Unlock()
+	// A store that is under way may have taken the values from before, and is not among those stored until it is over.
+	h.write.acquire()
+	h.mu.Lock()
 	stale := h.mu.stored.points[k] > point || h.mu.stored.cleaned[k] > point || h.mu.stored.starts[k] > start
 	h.mu.Unlock()
+	h.write.release()
 	if !stale {
 		return nil
 	}

@@ -193,7 +193,13 @@ func TestKillLoop(t *testing.T) {
 	}
 	dir, err := os.MkdirTemp(kill.dir, "kill")
 	require.NoError(t, err)
-	defer os.RemoveAll(dir)
+	defer func() {
+		if t.Failed() {
+			t.Logf("left behind: %s", dir)
+			return
+		}
+		_ = os.RemoveAll(dir)
+	}()
 	cycles := kill.cycles
 	if raced && cycles == 25 {
 		cycles = 5

@@ -62,15 +62,16 @@ func watch(t *testing.T, limit time.Duration) (stop func()) {
 
 // chaos is one run. Its own goroutine injects the faults; producers, consumers and others work beside it.
 type chaos struct {
-	t     *testing.T
-	seed  uint64
-	rng   *rand.Rand // of the goroutine that injects faults
-	plan  plan
-	c     *clustertest.Cluster
-	l     *ledger
-	lives []*life // of the goroutine that injects faults
-	begun time.Time
-	side  *sideTopics
+	t      *testing.T
+	seed   uint64
+	rng    *rand.Rand // of the goroutine that injects faults
+	plan   plan
+	c      *clustertest.Cluster
+	l      *ledger
+	judged bool    // by the ledger
+	lives  []*life // of the goroutine that injects faults
+	begun  time.Time
+	side   *sideTopics
 
 	stopping            chan struct{} // closed when producers and the like are to end
 	quiet               chan struct{} // closed when consumers are to end
@@ -201,6 +202,7 @@ func (x *chaos) run() {
 		x.closeAll()
 	}
 	problems, report := x.l.verdict(ends)
+	x.judged = true
 	for _, problem := range problems {
 		x.t.Error(problem)
 	}
@@ -269,6 +271,10 @@ func (x *chaos) problem(format string, args ...any) {
 func (x *chaos) report() {
 	if !x.t.Failed() {
 		return
+	}
+	if !x.judged { // the run ended half way
+		problems, _ := x.l.verdict(nil)
+		x.t.Logf("problems until then:\n%s", strings.Join(problems, "\n"))
 	}
 	name := filepath.Join(os.TempDir(), fmt.Sprintf("chaos-seed-%d.history", x.seed))
 	x.t.Logf("history in %s: error %v", name, x.l.write(name))

@@ -7,7 +7,7 @@
 //   - strings and bytes lie inside the frame; null stands only where the decoder takes it; no length is below -1;
 //   - varints have at most 32 bits in at most five bytes;
 //   - known tagged fields are walked by their own schema and fill their length exactly;
-//   - nothing is left over at the end;
+//   - nothing is left over at the end of a response;
 //   - what the decoder will allocate (structs, strings, pointers, the maps of unknown tagged fields) is within a budget.
 //
 // Contents are not judged: names, offsets, enumerations and batches of records are somebody else's business.
@@ -36,8 +36,12 @@
 // The header is not the guard's. A request's body follows the client id and, in flexible versions, the header's tagged fields. A response's follows
 // the correlation id and, in flexible versions of all but ApiVersions, the header's tagged fields.
 //
-// Differs from Kafka: any array may be null and any bytes may be null, as kmsg reads them; brokers are known to send such. Kafka's reader ignores bytes
-// that are left over; here they are an error, as nothing honest writes them.
+// What is left over after a request is ignored, as by Kafka's broker: librdkafka writes the null array of all topics as the first byte of four
+// (Metadata), and the tagged fields of a request twice (AlterUserScramCredentials). The frame says where the next request begins, so nobody can hide
+// one in there; the bytes are not looked at, and have been paid for as the others of the frame. Of a response it is an error: brokers write none.
+//
+// Differs from Kafka: any array may be null and any bytes may be null, as kmsg reads them; brokers are known to send such. Kafka's clients ignore what
+// is left over after a response, too.
 //
 // Sources: KIP-482 (tagged fields, varints); the source of kmsg.
 package guard

@@ -59,7 +59,7 @@ func (k kind) message() coder {
 
 func (k kind) walk(version int16, body []byte, budget int64) (*walk, bool) {
 	w := &walk{src: body, end: len(body), budget: budget}
-	return w, w.message(find(k.table(), k.key), version)
+	return w, w.message(find(k.table(), k.key), version) && (!k.response || w.whole())
 }
 
 func (k kind) check(version int16, body []byte, budget int) error {

@@ -6,7 +6,8 @@ import (
 )
 
 // Request checks the body of a request: what follows the header and its tagged fields. budget is how many bytes decoding it may allocate, see
-// [Budget]; cost how many it will at most. A nil error says that kmsg's decoder will read the body to its last byte, in time in proportion to it.
+// [Budget]; cost how many it will at most. A nil error says that kmsg's decoder will read the message that the body begins with, in time in proportion
+// to it. What is left over after the message is ignored, here as by the decoder.
 //
 // The error is an [*Error].
 func Request(key, version int16, body []byte, budget int) (cost int, err error) {
@@ -17,12 +18,13 @@ func Request(key, version int16, body []byte, budget int) (cost int, err error) 
 	return 0, w.failure(find(requests[:], key), "request", key, version)
 }
 
-// Response checks the body of a response: what follows the correlation id and, except in ApiVersions, the header's tagged fields. See [Request].
+// Response checks the body of a response: what follows the correlation id and, except in ApiVersions, the header's tagged fields. See [Request]; but
+// nothing may be left over, [ErrTrailing].
 //
 // An ApiVersions response with error UNSUPPORTED_VERSION is of version 0 whatever was asked for.
 func Response(key, version int16, body []byte, budget int) error {
 	w := walk{src: body, end: len(body), budget: int64(budget)}
-	if w.message(find(responses[:], key), version) {
+	if w.message(find(responses[:], key), version) && w.whole() {
 		return nil
 	}
 	return w.failure(find(responses[:], key), "response", key, version)
@@ -57,15 +59,17 @@ func find(table []message, key int16) *message {
 	return &table[key]
 }
 
-// message walks a whole body.
+// message walks the message that a body begins with.
 func (w *walk) message(m *message, version int16) bool {
 	if m == nil || version < 0 || int(version) >= int(m.count) {
 		w.err = ErrUnknown
 		return false
 	}
-	if !w.start(m, version) {
-		return false
-	}
+	return w.start(m, version)
+}
+
+// whole says whether the walk has come to the end.
+func (w *walk) whole() bool {
 	if w.pos != w.end {
 		w.err, w.at, w.depth = ErrTrailing, w.pos, 0
 		return false

@@ -106,6 +106,7 @@ type checker struct {
 	report    Report
 	places    map[Place]int32
 	parts     []part
+	recent    int32 // the part asked for last
 	producers map[string]int32
 	values    map[valueKey]int32
 	sends     []sent
@@ -169,12 +170,16 @@ func (c *checker) accuse(rule string, p Place, offset int64, ops []int32, format
 func (c *checker) part(p Place) *part { return &c.parts[c.partID(p)] }
 
 func (c *checker) partID(p Place) int32 {
+	if n := int(c.recent); n < len(c.parts) && c.parts[n].Place == p { // mostly
+		return c.recent
+	}
 	i, ok := c.places[p]
 	if !ok {
 		i = int32(len(c.parts))
 		c.places[p] = i
 		c.parts = append(c.parts, part{Place: p, top: -1, read: -1, acked: -1, finals: map[string]*final{}})
 	}
+	c.recent = i
 	return i
 }
 

@@ -6,7 +6,7 @@
 //	                          ◀── (empty)       done
 //	SCRAM         n,,n=user,r=nonce ──▶                     (RFC 5802)
 //	                          ◀── r=noncenonce,s=salt,i=iterations
-//	              c=biws,r=noncenonce,p=proof ──▶
+//	              c=biws,r=noncenonce,p=proof ──▶           (the server's nonce, or one that ends with it)
 //	                          ◀── v=signature   done
 //	OAUTHBEARER   n,, 1 auth=Bearer token 1 key=value 1 1 ──▶      (RFC 7628)
 //	                          ◀── (empty)       done

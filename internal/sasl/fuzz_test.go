@@ -67,6 +67,7 @@ func FuzzPlainServer(f *testing.F) {
 func FuzzScramServer(f *testing.F) {
 	m := sasl.WithNonce(scramServer(f, sasl.ScramSHA256, "alice"), "server")
 	f.Add([]byte("n,,n=alice,r=x\xfec=biws,r=xserver,p=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="))
+	f.Add([]byte("n,,n=alice,r=x\xfec=biws,r=xxserver,p=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="))
 	f.Add([]byte("y,a=b=2C,n=b=2C,r=x,tokenauth=true\xfec=biws,r=xserver,x=y,p=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		x := m.Start()

@@ -162,19 +162,32 @@ func over(t testing.TB, x interface {
 // proof signs a client's last message of SCRAM-SHA-256, whatever it says before the proof, as the owner of the password can (RFC 5802 section 3).
 func proof(t testing.TB, final, firstBare, challenge string) string {
 	t.Helper()
+	without, _, _ := strings.Cut(final, ",p=")
+	clientKey := mac(salted(t, challenge), "Client Key")
+	stored := sha256.Sum256(clientKey)
+	subtle.XORBytes(clientKey, clientKey, mac(stored[:], firstBare+","+challenge+","+without))
+	return without + ",p=" + base64.StdEncoding.EncodeToString(clientKey)
+}
+
+// signature is what the server's last message has to be then.
+func signature(t testing.TB, final, firstBare, challenge string) string {
+	t.Helper()
+	without, _, _ := strings.Cut(final, ",p=")
+	return "v=" + base64.StdEncoding.EncodeToString(mac(mac(salted(t, challenge), "Server Key"), firstBare+","+challenge+","+without))
+}
+
+func salted(t testing.TB, challenge string) []byte {
+	t.Helper()
 	fields := strings.Split(challenge, ",")
 	salt, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(fields[1], "s="))
 	require.NoError(t, err)
 	salted, err := pbkdf2.Key(sha256.New, password, salt, sasl.MinIterations, sha256.Size)
 	require.NoError(t, err)
-	mac := func(key []byte, text string) []byte {
-		h := hmac.New(sha256.New, key)
-		h.Write([]byte(text))
-		return h.Sum(nil)
-	}
-	without, _, _ := strings.Cut(final, ",p=")
-	clientKey := mac(salted, "Client Key")
-	stored := sha256.Sum256(clientKey)
-	subtle.XORBytes(clientKey, clientKey, mac(stored[:], firstBare+","+challenge+","+without))
-	return without + ",p=" + base64.StdEncoding.EncodeToString(clientKey)
+	return salted
+}
+
+func mac(key []byte, text string) []byte {
+	h := hmac.New(sha256.New, key)
+	h.Write([]byte(text))
+	return h.Sum(nil)
 }

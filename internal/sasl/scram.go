@@ -3,9 +3,13 @@ package sasl
 import (
 	"bytes"
 	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/base64"
 	"errors"
-
-	"github.com/xdg-go/scram"
+	"strconv"
+	"strings"
 )
 
 // ScramConfig is what the server's side of SCRAM needs.
@@ -27,7 +31,7 @@ func NewScram(t ScramType, c ScramConfig) (Mechanism, error) {
 		c.Iterations = MinIterations
 	}
 	secret := bytes.Clone(c.Secret)
-	m := &scramMechanism{kind: t, lookup: c.Lookup, iterations: c.Iterations, secret: func() []byte { return secret }}
+	m := &scramMechanism{kind: t, lookup: c.Lookup, iterations: c.Iterations, secret: func() []byte { return secret }, nonce: newNonce}
 	switch {
 	case !t.Known():
 		return nil, errors.New("sasl: unknown SCRAM mechanism")
@@ -48,7 +52,7 @@ type scramMechanism struct {
 	lookup     func(user string) (Credential, bool)
 	iterations int
 	secret     func() []byte // a function, where no way of printing it reaches
-	nonce      func() string // nil: the library's, 24 random bytes
+	nonce      func() string // the server's part
 }
 
 func (m *scramMechanism) Name() string { return m.kind.String() }
@@ -76,8 +80,7 @@ func (m *scramMechanism) credential(first clientFirst) (c Credential, known bool
 type scramExchange struct {
 	gate
 	m        *scramMechanism
-	converse func(token string) (reply string, err error) // nil before the first token
-	valid    func() bool
+	verify   func(clientFinal) (signature []byte, ok bool) // nil before the first token; holds the keys, where no way of printing it reaches
 	user     string
 	known    bool
 	identity Identity
@@ -89,7 +92,7 @@ func (x *scramExchange) Step(_ context.Context, token []byte) ([]byte, bool, err
 	if err := x.enter(token); err != nil {
 		return nil, false, err
 	}
-	if x.converse == nil {
+	if x.verify == nil {
 		return x.first(string(token))
 	}
 	return x.final(string(token))
@@ -104,38 +107,49 @@ func (x *scramExchange) first(token string) ([]byte, bool, error) {
 		return nil, false, x.fail(ErrAuthentication, badLogin)
 	}
 	c, known := x.m.credential(first)
-	server, err := hashOf(x.m.kind).NewServer(func(string) (scram.StoredCredentials, error) {
-		k := c.keys()
-		return scram.StoredCredentials{KeyFactors: scram.KeyFactors{Salt: string(k.Salt), Iters: c.iterations}, StoredKey: k.StoredKey, ServerKey: k.ServerKey}, nil
-	})
-	if err != nil {
-		return nil, false, x.fail(ErrAuthentication, badLogin)
-	}
-	if x.m.nonce != nil {
-		server.WithNonceGenerator(x.m.nonce)
-	}
-	conversation := server.NewConversation()
-	x.converse, x.valid, x.user, x.known = conversation.Step, conversation.Valid, first.user, known
-	reply, err := x.converse(token)
-	if err != nil {
-		return nil, false, x.fail(ErrMalformed, "") // the error quotes the token
+	keys, nonce := c.keys(), first.nonce+x.m.nonce()
+	reply := "r=" + nonce + ",s=" + base64.StdEncoding.EncodeToString(keys.Salt) + ",i=" + strconv.Itoa(c.iterations)
+	x.user, x.known = first.user, known
+	x.verify = func(final clientFinal) ([]byte, bool) {
+		return verifyScram(x.m.kind, keys, first, nonce, reply, final)
 	}
 	return []byte(reply), false, nil
 }
 
 func (x *scramExchange) final(token string) ([]byte, bool, error) {
-	if reason := checkClientFinal(token, x.m.kind.size()); reason != "" {
+	final, reason := parseClientFinal(token, x.m.kind.size())
+	if reason != "" {
 		return nil, false, x.fail(ErrMalformed, reason)
 	}
-	// The library compares the channel binding with the header and the nonce with the whole of the one it sent, and then the proof, in constant time.
-	reply, err := x.converse(token)
-	if err != nil || !x.valid() || !x.known {
+	signature, ok := x.verify(final)
+	if !ok || !x.known {
 		return nil, false, x.fail(ErrAuthentication, badLogin)
 	}
 	x.over = true
 	x.identity = Identity{Principal: principal(x.user)}
-	return []byte(reply), true, nil
+	return []byte("v=" + base64.StdEncoding.EncodeToString(signature)), true, nil
 }
 
-// hashOf returns the library's name for a known type.
-func hashOf(t ScramType) scram.HashGeneratorFcn { return t.hash }
+// verifyScram says whether a client's last message proves that it knows the password, and returns what proves to the client that the server does (RFC 5802 section 3). The proof is over the messages as they were sent.
+//
+// The client's nonce has to end with the whole of ours, which begins with what the client has sent at first: librdkafka up to 2.0 sends that part twice, and Kafka's broker takes it. It is no less fresh, as our
+// part is in it, and the proof covers what was sent.
+func verifyScram(t ScramType, k Keys, first clientFirst, nonce, reply string, final clientFinal) (signature []byte, ok bool) {
+	messages := []string{first.bare, ",", reply, ",", final.signed}
+	clientKey := t.hmac(k.StoredKey, messages...)
+	subtle.XORBytes(clientKey, clientKey, final.proof)
+	h := t.hash()
+	h.Write(clientKey)
+	right := hmac.Equal(h.Sum(nil), k.StoredKey)
+	if !right || final.binding != first.header || !strings.HasSuffix(final.nonce, nonce) {
+		return nil, false
+	}
+	return t.hmac(k.ServerKey, messages...), true
+}
+
+// newNonce returns a server's part of a nonce: 24 random bytes.
+func newNonce() string {
+	var b [24]byte
+	_, _ = rand.Read(b[:]) // it does not return without having filled them
+	return base64.RawStdEncoding.EncodeToString(b[:])
+}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/xdg-go/scram"
 )
 
 // NewScramClient returns the client's side of SCRAM. Errors: an unknown type, a name that CheckUser refuses, an empty password.
@@ -106,3 +108,6 @@ func (x *scramClientExchange) verify(token string) ([]byte, bool, error) {
 	x.over = true
 	return nil, true, nil
 }
+
+// hashOf returns the library's name for a known type.
+func hashOf(t ScramType) scram.HashGeneratorFcn { return t.hash }

@@ -7,9 +7,10 @@ import (
 	"unicode/utf8"
 )
 
-// The messages of SCRAM (RFC 5802 section 7). They are read here, strictly, before the library sees them: it is lenient in what it reads, and its errors quote what it has read.
+// The messages of SCRAM (RFC 5802 section 7). They are read here, strictly; a client's library, too, sees them only afterwards: it is lenient in what it reads, and its errors quote what it has read.
 
 type clientFirst struct {
+	header, bare         string // the two parts of the message: up to the second comma, that included, and from there on
 	authzid, user, nonce string
 	tokenAuth            bool // a delegation token (KIP-48) rather than a user
 }
@@ -18,6 +19,8 @@ type clientFirst struct {
 func parseClientFirst(s string) (m clientFirst, reason string) {
 	flag, rest, _ := strings.Cut(s, ",")
 	authzid, rest, _ := strings.Cut(rest, ",")
+	m.bare = rest
+	m.header = s[:len(s)-len(rest)]
 	user, rest, _ := strings.Cut(rest, ",")
 	nonce, extensions, more := strings.Cut(rest, ",")
 	var ok bool
@@ -53,8 +56,14 @@ func parseClientFirst(s string) (m clientFirst, reason string) {
 	return m, ""
 }
 
-// checkClientFinal reads "c=" base64 ",r=" nonce *("," extension) ",p=" base64, the proof having size bytes.
-func checkClientFinal(s string, size int) (reason string) {
+type clientFinal struct {
+	binding, nonce string
+	signed         string // the message up to the comma before the proof, that not included
+	proof          []byte
+}
+
+// parseClientFinal reads "c=" base64 ",r=" nonce *("," extension) ",p=" base64, the proof having size bytes.
+func parseClientFinal(s string, size int) (m clientFinal, reason string) {
 	binding, rest, _ := strings.Cut(s, ",")
 	nonce, rest, _ := strings.Cut(rest, ",")
 	extensions, proof := "", rest
@@ -62,22 +71,23 @@ func checkClientFinal(s string, size int) (reason string) {
 	if i := strings.LastIndexByte(rest, ','); i >= 0 {
 		extensions, proof, more = rest[:i], rest[i+1:], true
 	}
-	var ok bool
-	if _, ok = decode64(binding, "c="); !ok {
-		return "no channel binding"
+	header, ok := decode64(binding, "c=")
+	if !ok {
+		return m, "no channel binding"
 	}
-	if _, ok = nonceOf(nonce); !ok {
-		return "no nonce"
+	if m.nonce, ok = nonceOf(nonce); !ok {
+		return m, "no nonce"
 	}
-	if p, ok := decode64(proof, "p="); !ok || len(p) != size {
-		return "no proof"
+	if m.proof, ok = decode64(proof, "p="); !ok || len(m.proof) != size {
+		return m, "no proof"
 	}
 	if more {
 		if _, ok = parseExtensions(extensions); !ok {
-			return "no extensions"
+			return m, "no extensions"
 		}
 	}
-	return ""
+	m.binding, m.signed = string(header), s[:len(s)-len(",")-len(proof)]
+	return m, ""
 }
 
 type serverFirst struct {

@@ -46,6 +46,9 @@ type Config struct {
 	// durable logs, negative = off.
 	WriteAhead int32
 
+	// KeepDamaged has OpenLog open a log that is damaged below its recovery point, with the damage marked for Mend, instead of refusing: for whoever has other copies.
+	KeepDamaged bool
+
 	FS     vfs.FS       // nil = the operating system's
 	Logger *slog.Logger // nil = silent
 }

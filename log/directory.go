@@ -174,7 +174,7 @@ func (d *Directory) Logs() ([]LogEntry, error) {
 	list := make([]LogEntry, 0, len(keys))
 	for _, k := range keys {
 		id, err := d.readTopicID(k)
-		if err != nil {
+		if err != nil && !is[*CorruptError](err) { // a damaged one is not known
 			return nil, err
 		}
 		list = append(list, LogEntry{Topic: k.topic, Partition: k.partition, TopicID: id})
@@ -227,6 +227,9 @@ func (d *Directory) OpenLog(topic string, partition int32, id TopicID, c Config)
 	c.FS = d.fs
 	c = c.withDefaults()
 	created, err := d.claim(k, id)
+	if is[*CorruptError](err) && c.KeepDamaged && id != (TopicID{}) {
+		err = d.reidentify(k, id)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -234,6 +237,7 @@ func (d *Directory) OpenLog(topic string, partition int32, id TopicID, c Config)
 	if err != nil {
 		return nil, err
 	}
+	l.repairs.id = id
 	if created || l.mu.newNames {
 		// One sync for the names of partition.metadata, which a life before this one may have left unsynced, and of the first segment.
 		if err := syncDir(d.fs, l.dir); err != nil {

@@ -28,6 +28,7 @@ type Log struct {
 	closed      atomic.Bool
 	cuts        atomic.Int64                 // truncations so far; raised under the flush slot
 	failure     atomic.Pointer[StorageError] // set once
+	repairs     repairs
 
 	compacting slot        // taken by a compaction
 	ending     atomic.Bool // compactions end

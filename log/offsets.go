@@ -1,6 +1,7 @@
 package log
 
 import (
+	"math"
 	"runtime"
 	"sync/atomic"
 )
@@ -94,5 +95,6 @@ func (l *Log) AdvanceLogStart(offset int64) error {
 	l.epochs.truncateStart(offset)
 	l.publishLocked(o)
 	l.home.noteStart(l.key, offset)
+	l.cutDamage(offset, math.MaxInt64)
 	return nil
 }

@@ -16,6 +16,8 @@ import (
 type Slice struct {
 	Offset int64 // base offset of the first batch; may be below the offset asked for
 	s      segment.Slice
+	want   int64 // the offset asked for
+	cuts   int64
 }
 
 // Len returns the slice's length in bytes; 0 is an empty read.
@@ -37,7 +39,7 @@ const readAttempts = 4
 // bytes. With atLeastOne the first batch is returned even if it is larger than limit. Empty when there is nothing below end. Never waits. Safe for concurrent use.
 // Only a slice that is not empty has to be released.
 //
-// Errors: *OffsetOutOfRangeError when offset < LogStartOffset or > LogEndOffset; ErrClosed; ErrTruncated; *CorruptError; *StorageError.
+// Errors: *OffsetOutOfRangeError when offset < LogStartOffset or > LogEndOffset; *DamagedError; ErrClosed; ErrTruncated; *CorruptError; *StorageError.
 func (l *Log) Read(offset, end int64, limit int, atLeastOne bool) (Slice, error) {
 	var err error
 	for range readAttempts {
@@ -48,10 +50,15 @@ func (l *Log) Read(offset, end int64, limit int, atLeastOne bool) (Slice, error)
 		if l.closed.Load() {
 			return Slice{}, ErrClosed
 		}
+		cuts := l.cuts.Load()
+		end, err = l.soundUpTo(offset, min(end, o.LogEndOffset))
+		if err != nil {
+			return Slice{}, err
+		}
 		var sl segment.Slice
-		sl, err = l.readOnce(offset, min(end, o.LogEndOffset), limit, atLeastOne)
+		sl, err = l.readOnce(offset, end, limit, atLeastOne)
 		if err == nil {
-			return Slice{Offset: sl.BaseOffset(), s: sl}, nil
+			return Slice{Offset: sl.BaseOffset(), s: sl, want: offset, cuts: cuts}, nil
 		}
 		if !errors.Is(err, ErrTruncated) && !errors.Is(err, segment.ErrDeleted) {
 			return Slice{}, err
@@ -73,6 +80,10 @@ func (l *Log) readOnce(offset, end int64, limit int, atLeastOne bool) (segment.S
 		sl, err := l.readSegment(segs[i], offset, end, limit, atLeastOne)
 		if err != nil || sl.Len() > 0 || i == len(segs)-1 {
 			return sl, err
+		}
+		if last := segs[i].EndOffset(); offset < last && last <= end && atLeastOne && l.gapless() {
+			// Segments end where the next one begins, so there is a batch missing.
+			return sl, &CorruptError{Path: segs[i].Path(), Position: segs[i].SizeBytes(), Offset: offset, Err: errEndsEarly}
 		}
 		if !atLeastOne {
 			// A batch that does not fit into limit must not be passed over for a smaller one of the next segment.

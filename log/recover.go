@@ -20,6 +20,7 @@ type found struct {
 	snapshots []int64         // rising
 	lone      []int64         // those of them that lack their side file
 	leftovers []string        // files that mean nothing
+	seals     []int64         // of .seal files
 	swaps     []string        // files of segments that were to take the place of others; see swap.go
 	epochs    bool            // there is an epoch checkpoint
 	foreign   string          // a file that is no log's
@@ -68,6 +69,8 @@ func (l *Log) listLog() (found, error) {
 			sides = append(sides, base)
 		case ok && (suffix == segment.OffsetIndexSuffix || suffix == segment.TimeIndexSuffix || suffix == segment.TxnIndexSuffix):
 			indexes[base] = append(indexes[base], name)
+		case ok && suffix == segment.SealSuffix:
+			f.seals = append(f.seals, base)
 		case name == epochsFile:
 			f.epochs = true
 		case ok || name == metadataFile || strings.HasPrefix(name, ".") || strings.HasSuffix(name, "-checkpoint"):
@@ -129,6 +132,9 @@ func (l *Log) load(f found) error {
 		}
 	}
 	point, start, high := l.home.offsets(l.key)
+	if err := l.settleSeals(&f, point, start); err != nil {
+		return err
+	}
 	if len(f.bases) == 0 {
 		return l.begin(f, point, start)
 	}
@@ -141,6 +147,9 @@ func (l *Log) load(f found) error {
 		err = l.loadClean(f, point)
 	} else {
 		err = l.recover(f, point, start)
+	}
+	if _, damaged := errors.AsType[*CorruptError](err); damaged {
+		err = l.openDamaged(f, point, start, err)
 	}
 	if err != nil {
 		return err
@@ -158,7 +167,7 @@ func (l *Log) load(f found) error {
 		return l.restartAt(start)
 	}
 	l.epochs.truncateEnd(end)
-	if !l.home.clean {
+	if !l.home.clean && len(l.Damage()) == 0 {
 		if err := l.completeEpochs(start, end); err != nil {
 			return err
 		}

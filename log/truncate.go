@@ -1,6 +1,7 @@
 package log
 
 import (
+	"math"
 	"slices"
 	"time"
 
@@ -44,9 +45,13 @@ func (l *Log) truncateTo(offset int64) error {
 	}
 	// Without the mutex, for it waits for the disk: the caller, who is the only one to write, and flush keep others off.
 	a := l.active()
+	if err := l.unseal(a); err != nil {
+		return err
+	}
 	if err := a.Truncate(offset); err != nil {
 		return err
 	}
+	l.cutDamage(math.MinInt64, offset)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.mu.unsynced = slices.DeleteFunc(l.mu.unsynced, func(s *segment.Segment) bool { return s.BaseOffset() >= a.BaseOffset() })
@@ -186,6 +191,7 @@ func (l *Log) startSegment(offset int64) error {
 	l.mu.changed, l.mu.newNames = true, false
 	l.mu.producers.restore(snapshotState{}, 0)
 	l.epochs.set(nil)
+	l.cutDamage(offset, offset)
 	l.syncedStart.Store(offset) // writeSnapshots is to come: nobody looks before the slot is free
 	l.publishLocked(Offsets{LogStartOffset: offset, HighWatermark: offset, SyncedEndOffset: offset, LogEndOffset: offset})
 	return nil

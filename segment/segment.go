@@ -191,10 +191,10 @@ func (s *Segment) Detach() error {
 	return ignoreCorrupt(err)
 }
 
-// Remove removes the files' names, the log first: an index without a log means nothing. Readers go on with what they have open.
+// Remove removes the files' names, the log before its indexes: an index without a log means nothing. Readers go on with what they have open.
 // Durable after a sync of the directory.
 func (s *Segment) Remove() error {
-	for _, suffix := range []string{LogSuffix, OffsetIndexSuffix, TimeIndexSuffix, TxnIndexSuffix} {
+	for _, suffix := range []string{SealSuffix, LogSuffix, OffsetIndexSuffix, TimeIndexSuffix, TxnIndexSuffix} {
 		name := s.cfg.Dir + "/" + FileName(s.base, suffix) + s.cfg.Suffix
 		if err := s.cfg.FS.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return storage("remove", name, err)

@@ -1,6 +1,7 @@
 package log
 
 import (
+	"slices"
 	"time"
 
 	"github.com/insynclog/insync/log/record"
@@ -63,7 +64,7 @@ func (l *Log) cleanable(segs []*segment.Segment, p CompactionPolicy, now time.Ti
 	if c.FirstDirty < o.LogStartOffset || c.FirstDirty > o.LogEndOffset {
 		c.FirstDirty = o.LogStartOffset
 	}
-	bound := min(o.LastStableOffset, o.SyncedEndOffset)
+	bound := min(o.LastStableOffset, o.SyncedEndOffset, l.snapshotBelow(o.HighWatermark))
 	for n+1 < len(segs) && segs[n+1].BaseOffset() <= bound {
 		s, end := segs[n], segs[n+1].BaseOffset()
 		if dirty := end > c.FirstDirty; dirty {
@@ -87,6 +88,24 @@ func (l *Log) cleanable(segs []*segment.Segment, p CompactionPolicy, now time.Ti
 	}
 	c.FirstUncleanable = segs[n].BaseOffset()
 	return c, n, nil
+}
+
+// snapshotBelow is the offset of the newest producer snapshot at or below hw. A truncation to there or above takes the producers from it: what lies below tells no more of them, once it is compacted, than the last batches
+// of now. Without any producer no snapshot is needed. There is one in front of each segment, unless files were lost.
+func (l *Log) snapshotBelow(hw int64) int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if p := l.mu.producers; len(p.entries)+len(p.unreplicated) == 0 {
+		return hw
+	}
+	i, found := slices.BinarySearch(l.mu.snapshots, hw)
+	if found {
+		return hw
+	}
+	if i == 0 {
+		return -1
+	}
+	return l.mu.snapshots[i-1]
 }
 
 // youngerThan tells whether a segment has a record that is not older than lag.

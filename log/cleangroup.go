@@ -1,6 +1,7 @@
 package log
 
 import (
+	"errors"
 	"iter"
 	"math"
 
@@ -38,6 +39,8 @@ type groupWriter struct {
 	same    int64            // of a single segment: the bytes from the beginning that stay as they are
 	aborted []segment.AbortedTxn
 }
+
+var errTooLarge = errors.New("log: a compacted segment would be larger than 2 GiB")
 
 // cleanGroup replaces a run of segments by what is to be left of them.
 func (r *compaction) cleanGroup(group []*segment.Segment) error {
@@ -170,6 +173,9 @@ func (w *groupWriter) flush() error {
 		return nil
 	}
 	n := len(c.out)
+	if w.built.SizeBytes()+int64(n) > math.MaxInt32 {
+		return errTooLarge // a segment of 2 GiB, of which timestamps or a codec made more
+	}
 	err := w.built.AppendRun(c.out, 0)
 	c.out = c.out[:0]
 	w.r.result.WrittenBytes += int64(n)
@@ -262,7 +268,9 @@ func (w *groupWriter) rebuilt(s *segment.Segment, b record.Batch, pos int64, sta
 		return damaged(s, b, pos, err)
 	}
 	r.c.out = out
-	r.result.RecordsKept += int64(f.Kept())
+	if !b.Control() {
+		r.result.RecordsKept += int64(f.Kept())
+	}
 	return w.flushFull()
 }
 
@@ -276,7 +284,10 @@ func (w *groupWriter) control(s *segment.Segment, b record.Batch, pos int64, las
 	if !ok || kind != record.ControlAbort && kind != record.ControlCommit {
 		return w.asItIs(b, 0)
 	}
-	empty, entry, aborted := r.txns.end(b)
+	empty, entry, aborted, err := r.txns.end(b, kind)
+	if err != nil {
+		return damaged(s, b, pos, err)
+	}
 	switch {
 	case !empty:
 		if aborted && kind == record.ControlAbort {

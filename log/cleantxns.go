@@ -2,6 +2,7 @@ package log
 
 import (
 	"cmp"
+	"errors"
 	"slices"
 
 	"github.com/insynclog/insync/log/record"
@@ -11,7 +12,7 @@ import (
 // cleanedTxns tells a pass, which goes through batches in order, what became of the transactions, and which of them still have batches.
 type cleanedTxns struct {
 	aborted map[int64][]segment.AbortedTxn // by producer, in order; those behind us are gone
-	seen    map[int64]bool                 // producers with a batch since their last marker
+	seen    map[int64]bool                 // producers with a batch since their last marker; true: one that the log's producer state counts
 }
 
 // load begins with the first batch of segs. Markers may lie behind them.
@@ -60,16 +61,22 @@ func (t *cleanedTxns) aborts(b record.Batch) bool {
 	if !b.Transactional() {
 		return false
 	}
-	t.seen[b.ProducerID()] = true
+	t.seen[b.ProducerID()] = t.seen[b.ProducerID()] || b.BaseSequence() >= 0
 	_, ok := t.current(b.ProducerID(), b.BaseOffset())
 	return ok
 }
 
-// end takes note of a marker. empty: there was no batch of its transaction. entry is that of the transaction index, if it ends an aborted one.
-func (t *cleanedTxns) end(b record.Batch) (empty bool, entry segment.AbortedTxn, aborted bool) {
+// end takes note of a marker. empty: there was no batch of its transaction. entry is that of the transaction index, if it ends an aborted one. An abort that the index does not know of is an error: what it lacks, a missing file
+// perhaps, would have records count that do not.
+func (t *cleanedTxns) end(b record.Batch, kind record.ControlType) (empty bool, entry segment.AbortedTxn, aborted bool, err error) {
 	id := b.ProducerID()
-	empty = !t.seen[id]
+	counted, seen := t.seen[id]
 	delete(t.seen, id)
 	entry, aborted = t.current(id, b.BaseOffset())
-	return empty, entry, aborted
+	if kind == record.ControlAbort && counted && !aborted {
+		err = errNoAbortEntry
+	}
+	return !seen, entry, aborted, err
 }
+
+var errNoAbortEntry = errors.New("the transaction index does not have the transaction that is aborted here")

@@ -212,6 +212,11 @@ func (r *compaction) buildMap() error {
 					return damaged(s, b, pos, err)
 				}
 			}
+			if kind, ok := b.ControlType(); ok {
+				if _, _, _, err := r.txns.end(b, kind); err != nil {
+					return damaged(s, b, pos, err)
+				}
+			}
 			c.keys.latest = b.LastOffset()
 			return nil
 		})

@@ -287,6 +287,38 @@ func TestCompactDamage(t *testing.T) {
 	require.Zero(t, l.home.cleaned(l.key))
 }
 
+// An abort that the transaction index does not know of would let records count that never did.
+func TestCompactWithoutTransactionIndex(t *testing.T) {
+	for _, begin := range []string{"dirty", "clean"} {
+		disk := vfs.NewMem()
+		d, l := caseLog(t, disk)
+		appendCase(t, l, -1, 0, "a=1")
+		appendCase(t, l, 1, 0, "a=2")
+		endCase(t, l, 1, true)
+		require.NoError(t, l.Roll())
+		appendCase(t, l, -1, 0, "b=1")
+		require.NoError(t, l.Roll())
+		require.NoError(t, d.Close(1))
+		for base := range 3 {
+			if err := disk.Remove(fmt.Sprintf("/d/t-0/%020d.txnindex", base)); err == nil {
+				break
+			}
+		}
+		d, l = caseLog(t, disk)
+		l.SetHighWatermark(4)
+		if begin == "clean" {
+			l.home.noteCleaned(l.key, 3)
+		}
+		before := described(t, l)
+		_, err := l.Compact(&Compactor{}, CompactionPolicy{}, testTime)
+		require.ErrorIs(t, err, errNoAbortEntry, begin)
+		_, ok := errors.AsType[*CorruptError](err)
+		require.True(t, ok)
+		require.Equal(t, before, described(t, l))
+		d.Abandon()
+	}
+}
+
 // The power fails, or an operation of the disk does, at every point of a pass: the view stays, and a later pass comes to the same end.
 func TestCompactMayBeInterrupted(t *testing.T) {
 	fill := func(t *testing.T, disk *vfs.Mem) (*Directory, *Log) {

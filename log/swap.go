@@ -53,11 +53,15 @@ func (l *Log) discardReplacement(s *segment.Segment) error {
 // to end where the last one ends, for a gap in front of the next would look like a hole. cuts is l.cuts of before old was first read. Durable on return; built is released in any case.
 // Readers go on with the segments that they hold. Safe for concurrent use.
 //
-// Errors: errSegmentsChanged, with the log as it was and the replacement removed; ErrClosed; *StorageError, with the log read-only.
+// Errors: errSegmentsChanged and ErrClosed, with the log as it was and the replacement removed; *StorageError, with the log read-only if it had begun to change.
 func (l *Log) replaceSegments(old []*segment.Segment, built *segment.Segment, cuts int64) error {
 	if built.BaseOffset() != old[0].BaseOffset() || built.EndOffset() > old[len(old)-1].EndOffset() || built.EndOffset() <= old[len(old)-1].BaseOffset() {
 		return errors.Join(fmt.Errorf("log: segment [%d, %d) cannot take the place of [%d, %d)",
 			built.BaseOffset(), built.EndOffset(), old[0].BaseOffset(), old[len(old)-1].EndOffset()), l.discardReplacement(built))
+	}
+	// Without the slot, for it may be long: syncs and truncations of the log go on.
+	if err := l.finishReplacement(built); err != nil {
+		return errors.Join(err, built.Remove())
 	}
 	l.flush.acquire()
 	defer l.flush.release()
@@ -66,7 +70,7 @@ func (l *Log) replaceSegments(old []*segment.Segment, built *segment.Segment, cu
 		err = errSegmentsChanged
 	}
 	if err != nil {
-		return errors.Join(err, l.discardReplacement(built))
+		return errors.Join(err, built.Remove())
 	}
 	return l.failSync(l.swap(old, built))
 }
@@ -88,12 +92,9 @@ func (l *Log) swap(old []*segment.Segment, built *segment.Segment) error {
 		err = l.home.store()
 	}
 	if err != nil {
-		return errors.Join(err, built.Release())
-	}
-	base, size, end := built.BaseOffset(), built.SizeBytes(), old[len(old)-1].EndOffset()
-	if err := l.finishReplacement(built); err != nil {
 		return err
 	}
+	base, size, end := built.BaseOffset(), built.SizeBytes(), old[len(old)-1].EndOffset()
 	bases := make([]int64, 0, len(old))
 	for _, s := range old {
 		if err := s.Detach(); err != nil {
@@ -124,7 +125,7 @@ func (l *Log) swap(old []*segment.Segment, built *segment.Segment) error {
 
 // finishReplacement makes the files of a replacement whole and durable under their first names, step 1, and releases it.
 func (l *Log) finishReplacement(built *segment.Segment) error {
-	if err := errors.Join(built.Seal(), built.Release()); err != nil {
+	if err := errors.Join(built.Seal(), built.Release()); err != nil { // the files are renamed, and opened anew, under the other name
 		return err
 	}
 	for _, suffix := range append(indexSuffixes[:], segment.LogSuffix) {
@@ -162,16 +163,14 @@ func (l *Log) completeSwap(base int64, old []int64) error {
 		if b == base {
 			continue
 		}
-		for _, suffix := range append([]string{segment.SealSuffix, segment.LogSuffix}, indexSuffixes[:]...) {
+		for _, suffix := range append([]string{segment.LogSuffix}, indexSuffixes[:]...) {
 			if err := l.removeIfThere(segment.FileName(b, suffix)); err != nil {
 				return err
 			}
 		}
 	}
-	for _, suffix := range []string{segment.SealSuffix, segment.LogSuffix} {
-		if err := l.removeIfThere(segment.FileName(base, suffix)); err != nil {
-			return err
-		}
+	if err := l.removeIfThere(segment.FileName(base, segment.LogSuffix)); err != nil {
+		return err
 	}
 	for _, suffix := range indexSuffixes { // those that still have their .swap
 		_, err := l.fs.Stat(l.dir + "/" + segment.FileName(base, suffix+swapSuffix))

@@ -143,13 +143,17 @@ func (c *cleaner) wait(n int) error {
 // dirtiest is the log to compact next by Kafka's rule: of those that are due the one with the largest share that was not compacted; nil if none is.
 func (c *cleaner) dirtiest(img *controller.Image, now time.Time) (best *partition, policy log.CompactionPolicy) {
 	var ratio float64
-	seen := map[*partition]bool{}
+	seen, confs := map[*partition]bool{}, map[*controller.Topic]configs.Topic{}
 	for _, p := range c.b.replicas.all() {
 		t := img.TopicIDs[p.id]
 		if p.replica == nil || t == nil {
 			continue
 		}
-		conf := c.b.effective(img, t)
+		conf, known := confs[t]
+		if !known {
+			conf = c.b.effective(img, t)
+			confs[t] = conf
+		}
 		if !conf.CleanupCompact || p.replica.Log().Err() != nil {
 			continue
 		}

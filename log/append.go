@@ -51,7 +51,7 @@ const (
 // reads may run beside it.
 //
 // Errors: *record.CorruptError, *record.InvalidError, *record.TimestampError, *record.TooLargeError, *record.UnsupportedCodecError, ErrRecordListTooLarge,
-// *SequenceError, *ProducerEpochError, *CoordinatorEpochError, ErrInvalidTxnState, ErrClosed, *StorageError (the log is read-only from then on).
+// *SequenceError, *ProducerEpochError, *CoordinatorEpochError, ErrInvalidTxnState, ErrClosed, *FullError (nothing was changed, the log goes on), *StorageError (the log is read-only from then on).
 func (l *Log) Append(b record.Batch, o AppendOptions) (Appended, error) {
 	if o.Now.IsZero() {
 		o.Now = time.Now()
@@ -92,10 +92,10 @@ func (l *Log) Append(b record.Batch, o AppendOptions) (Appended, error) {
 	base := l.offsets.end.Load()
 	h := l.patchLocked(b, base, o.LeaderEpoch, largest)
 	if err := l.makeRoomLocked(h, int64(len(b)), o.Now); err != nil {
-		return Appended{}, l.fail(err)
+		return Appended{}, l.refuse(err)
 	}
 	if err := l.active().Append(h, b, l.aheadLocked(int64(len(b)))); err != nil {
-		return Appended{}, l.fail(err)
+		return Appended{}, l.refuse(err)
 	}
 	if err := l.appendedLocked(h, b, int64(len(b))); err != nil {
 		return Appended{}, l.fail(err)
@@ -181,7 +181,7 @@ func (l *Log) advanceLocked(end int64) {
 // Batches whose leader epoch is above maxEpoch are dropped with everything after them (KAFKA-18723). data is not kept. The same ownership and serialisation as Append.
 // With nothing to append BaseOffset and EndOffset are LogEndOffset.
 //
-// Errors: *record.CorruptError, *AppendOffsetError, *AppendEpochError, ErrRecordListTooLarge (batches in front of the bad one have been appended), ErrClosed, *StorageError.
+// Errors: *record.CorruptError, *AppendOffsetError, *AppendEpochError, ErrRecordListTooLarge (batches in front of the bad one have been appended), ErrClosed, *FullError (likewise), *StorageError.
 func (l *Log) AppendReplicated(data []byte, maxEpoch int32) (Appended, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -358,11 +358,12 @@ func (l *Log) agedLocked(a *segment.Segment, ts int64, now time.Time) (bool, err
 func (l *Log) rollLocked(base int64) error {
 	old := l.active()
 	if err := old.Seal(); err != nil {
-		return err
+		return full(err) // it met the full disk before it did anything that cannot be done again
 	}
 	s, err := segment.Create(l.segmentConfigLocked(), base)
 	if err != nil {
-		return err
+		old.Unseal()
+		return l.unmade(base, err)
 	}
 	list := *l.segments.Load()
 	if old.SizeBytes() == 0 {

@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/insynclog/insync/internal/vfs"
+	"github.com/insynclog/insync/log/record"
 )
 
 // These tests have the names of the rows of the table of faults in docs/guarantees.md, as far as a row is about one disk.
@@ -254,7 +255,7 @@ func TestFault_F10_ReadFails(t *testing.T) {
 	mustAppend(t, l, batchOf(t, "b"))
 }
 
-// The disk is full at the nth write for every n, and then there is space again: nothing of the batch that did not fit can be seen.
+// The disk is full at the nth write for every n, and then there is space again: nothing of the batch that did not fit can be seen, and the log goes on where it was.
 func TestFault_F11_FullThenSpaceAgain(t *testing.T) {
 	for room := int64(0); room <= 3; room++ {
 		disk, d, l := faultyLog(t, nil)
@@ -265,15 +266,83 @@ func TestFault_F11_FullThenSpaceAgain(t *testing.T) {
 		require.NoError(t, err)
 		disk.SetCapacity(total - left + room*4096)
 		want := []string{"0=a", "1=a", "2=a"}
+		v := strings.Repeat("v", 1500)
 		for err == nil {
-			v := strings.Repeat("v", 1500)
 			if _, err = l.Append(batchOf(t, v), AppendOptions{Now: testTime}); err == nil {
 				want = append(want, fmt.Sprint(len(want), "=", v))
 			}
 		}
-		require.True(t, vfs.IsNoSpace(err), "%v", err)
-		refuses(t, l, int64(len(want)))
+		for range 3 {
+			_, full := errors.AsType[*FullError](err)
+			require.True(t, full, "%v", err)
+			require.True(t, vfs.IsNoSpace(err), "%v", err)
+			require.NoError(t, l.Err(), "the log is not given up")
+			require.Equal(t, int64(len(want)), l.Offsets().LogEndOffset)
+			require.Equal(t, want, values(t, l, 0))
+			size := (*l.segments.Load())[0].SizeBytes()
+			info, statErr := disk.Stat(l.active().Path())
+			require.NoError(t, statErr)
+			require.Equal(t, size, info.Size(), "no half batch is left in the file")
+			_, err = l.Sync()
+			require.NoError(t, err)
+			_, err = l.Append(batchOf(t, v), AppendOptions{Now: testTime})
+		}
+		disk.SetCapacity(0)
+		require.Equal(t, int64(len(want)), mustAppend(t, l, batchOf(t, "a")).BaseOffset)
+		want = append(want, fmt.Sprint(len(want), "=a"))
+		require.Equal(t, want, values(t, l, 0))
+		_, err = l.Sync()
+		require.NoError(t, err)
 		goesOn(t, disk, d, want...)
+	}
+}
+
+// A follower's run of batches meets the full disk, and segments and index entries that cannot be made do: nothing changes, and all goes on.
+func TestFault_F11_FullInRunsRollsAndIndexes(t *testing.T) {
+	var run []byte
+	for i := range 40 {
+		b := batchOf(t, strings.Repeat("v", 200))
+		b.PutBaseOffset(int64(3 + i))
+		b.PutLeaderEpoch(0)
+		run = append(run, b...)
+	}
+	for at := 1; ; at++ {
+		disk, d, l := faultyLog(t, nil)
+		l.SetConfig(Config{SegmentBytes: 4000, IndexIntervalBytes: 300})
+		n := 0
+		disk.SetFault(func(op vfs.Op) error {
+			if op.Kind == vfs.OpWrite || op.Kind == vfs.OpPreallocate || op.Kind == vfs.OpCreate {
+				if n++; n == at {
+					return vfs.ErrNoSpace
+				}
+			}
+			return nil
+		})
+		_, err := l.AppendReplicated(run, 0)
+		if err == nil {
+			require.Greater(t, at, 6)
+			d.Abandon()
+			return
+		}
+		_, full := errors.AsType[*FullError](err)
+		require.True(t, full, "write %d: %v", at, err)
+		require.NoError(t, l.Err())
+		end := l.Offsets().LogEndOffset
+		rest := run
+		for o := int64(3); o < end; o++ {
+			_, rest, err = record.Split(rest)
+			require.NoError(t, err)
+		}
+		_, err = l.AppendReplicated(rest, 0)
+		require.NoError(t, err, "write %d", at)
+		require.Equal(t, int64(43), l.Offsets().LogEndOffset)
+		require.Len(t, values(t, l, 0), 43)
+		require.NoError(t, d.Close(5))
+		d = openDir(t, disk, "/d")
+		l, err = d.OpenLog("t", 0, TopicID{1}, Config{})
+		require.NoError(t, err)
+		require.Len(t, values(t, l, 0), 43)
+		d.Abandon()
 	}
 }
 

@@ -96,5 +96,5 @@ func (l *Log) Roll() error {
 	if l.active().SizeBytes() == 0 {
 		return nil
 	}
-	return l.fail(l.rollLocked(l.offsets.end.Load()))
+	return l.refuse(l.rollLocked(l.offsets.end.Load()))
 }

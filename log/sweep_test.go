@@ -65,8 +65,8 @@ func TestEveryOperationMayFail(t *testing.T) {
 	}
 }
 
-// TestFullDisk fills the disk under a log: the append that does not fit is refused, and a log that is opened again when there is space goes on behind what was
-// acknowledged.
+// TestFullDisk fills the disk under a log: the append that does not fit is refused, and a log goes on behind what was acknowledged when there is space, opened again or
+// not.
 func TestFullDisk(t *testing.T) {
 	disk := vfs.NewMem()
 	f := newLife(t, 5)
@@ -82,11 +82,16 @@ func TestFullDisk(t *testing.T) {
 	}
 	require.True(t, vfs.IsNoSpace(err), "%v", err)
 	require.Greater(t, f.synced, int64(100))
-	_, err = f.l.Append(batchOf(t, "x"), AppendOptions{Now: testTime})
-	_, isStorage := errors.AsType[*StorageError](err)
-	require.True(t, isStorage)
-	f.d.Abandon()
+	_, isFull := errors.AsType[*FullError](err)
+	require.True(t, isFull)
+	require.NoError(t, f.l.Err())
 	disk.SetCapacity(0)
+	require.NoError(t, f.append())
+	_, err = f.l.Sync()
+	require.NoError(t, err)
+	f.synced = f.end
+	f.verify()
+	f.d.Abandon()
 	require.NoError(t, f.open(disk))
 	f.synced = min(f.synced, f.end)
 	f.verify()

@@ -43,10 +43,17 @@ func (w *writer) reset(base int64) {
 // Append writes one batch at the end and publishes it. If head is not empty it is written in place of the first len(head) bytes of b:
 // that is how a batch gets its offset in the log while b stays as it is. b is not kept. If the file has no blocks for b they are written, with
 // zeros, as far as ahead bytes behind it, so that Sync finds them there; 0 is not at all.
-// After an error the segment must not be written to: the file may hold part of the batch.
+// After a *FullError everything is as it was. After another error the segment must not be written to: the file may hold part of the batch.
 func (s *Segment) Append(head []byte, b record.Batch, ahead int64) error {
+	at := b
+	if len(head) > 0 {
+		at = head
+	}
 	f, err := s.handle()
 	if err != nil {
+		return full(err)
+	}
+	if err := s.reserve(at[:record.HeaderSize], int64(len(b)), nil); err != nil {
 		return err
 	}
 	if err := s.writeAhead(f, int64(len(b)), ahead); err != nil {
@@ -65,11 +72,7 @@ func (s *Segment) Append(head []byte, b record.Batch, ahead int64) error {
 		w.vector = [2][]byte{}
 	}
 	if err != nil {
-		return storage("write", s.path, err)
-	}
-	at := b
-	if len(head) > 0 {
-		at = head
+		return s.undo(f, err)
 	}
 	return s.account(at[:record.HeaderSize], int64(len(b)))
 }
@@ -78,13 +81,20 @@ func (s *Segment) Append(head []byte, b record.Batch, ahead int64) error {
 func (s *Segment) AppendRun(data []byte, ahead int64) error {
 	f, err := s.handle()
 	if err != nil {
+		return full(err)
+	}
+	first, rest, err := record.Split(data)
+	if err != nil {
+		return s.corrupt(s.w.size, s.w.end, err)
+	}
+	if err := s.reserve(first, int64(len(first)), rest); err != nil {
 		return err
 	}
 	if err := s.writeAhead(f, int64(len(data)), ahead); err != nil {
 		return err
 	}
 	if _, err := f.WriteAt(data, s.w.size); err != nil {
-		return storage("write", s.path, err)
+		return s.undo(f, err)
 	}
 	for len(data) > 0 {
 		b, rest, err := record.Split(data)

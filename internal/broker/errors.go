@@ -68,6 +68,7 @@ var errorCodes = []errorCode{
 	{kafka: kerr.TransactionCoordinatorFenced, err: &log.CoordinatorEpochError{ProducerID: -1}, match: is[*log.CoordinatorEpochError], back: true},
 	{kafka: kerr.RecordListTooLarge, err: log.ErrRecordListTooLarge, back: true},
 	{kafka: kerr.InvalidTxnState, err: log.ErrInvalidTxnState, back: true},
+	{kafka: kerr.NotEnoughReplicas, err: &log.FullError{}, match: is[*log.FullError]}, // every client tries again after a pause, and does not take the partition for gone as with KAFKA_STORAGE_ERROR
 	{kafka: kerr.KafkaStorageError, err: &log.StorageError{Op: "remote", Err: kerr.KafkaStorageError}, match: is[*log.StorageError], back: true},
 	{kafka: kerr.KafkaStorageError, err: &log.CorruptError{}, match: is[*log.CorruptError]}, // damage below what was synced: this replica cannot serve, others may
 	{kafka: kerr.KafkaStorageError, err: &log.TopicIDError{}, match: is[*log.TopicIDError]}, // another incarnation's directory is in the way

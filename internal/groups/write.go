@@ -107,12 +107,18 @@ func outcome(err error) (told error, lost bool) {
 	switch {
 	case err == nil:
 		return nil, false
-	case errors.Is(err, replication.ErrNotEnoughReplicas):
+	case errors.Is(err, replication.ErrNotEnoughReplicas), isFull(err):
 		return ErrNotAvailable, false // nothing was appended
 	case refused(err):
 		return ErrRefused, false // nor here
 	}
 	return ErrNotCoordinator, true
+}
+
+// isFull tells of a disk without space, where appends are refused until there is some.
+func isFull(err error) bool {
+	_, full := errors.AsType[*log.FullError](err)
+	return full
 }
 
 // refused tells whether the log did not take a batch for what it is: too large, most likely.

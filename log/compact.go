@@ -19,8 +19,9 @@ type Compactor struct {
 	// ReadBytes is how much is read at a time, and written (Kafka: log.cleaner.io.buffer.size); 0 = 512 KiB. A larger batch is read as a whole.
 	ReadBytes int
 
-	// Pace is called with how many bytes are about to be read or have been written. It may wait; no lock is held. Its error ends the pass. Nil: as fast as the disk goes.
-	Pace func(bytes int) error
+	// Pace is told how many bytes are about to be read or have been written, and tells how long to wait before going on. During the wait it is asked again, with 0 bytes, so that its error ends the pass soon. Nil: as fast as
+	// the disk goes.
+	Pace func(bytes int) (wait time.Duration, err error)
 
 	keys   offsetMap
 	buf    []byte
@@ -318,18 +319,28 @@ func (r *compaction) read(s *segment.Segment, pos int64, n int) error {
 	return s.ReadAt(c.buf, pos)
 }
 
+// paceStep is how long a pass waits at most before it looks whether it is to end.
+const paceStep = 100 * time.Millisecond
+
 func (r *compaction) pace(n int) error {
-	if err := r.l.usable(); err != nil {
-		return err
+	for {
+		if err := r.l.usable(); err != nil {
+			return err
+		}
+		if r.l.ending.Load() {
+			return ErrClosed
+		}
+		if r.l.cuts.Load() != r.cuts {
+			return errSegmentsChanged
+		}
+		if r.c.Pace == nil {
+			return nil
+		}
+		wait, err := r.c.Pace(n)
+		if err != nil || wait <= 0 {
+			return err
+		}
+		time.Sleep(min(wait, paceStep))
+		n = 0
 	}
-	if r.l.ending.Load() {
-		return ErrClosed
-	}
-	if r.l.cuts.Load() != r.cuts {
-		return errSegmentsChanged
-	}
-	if r.c.Pace == nil {
-		return nil
-	}
-	return r.c.Pace(n)
 }

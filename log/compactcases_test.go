@@ -9,6 +9,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -317,6 +318,41 @@ func TestCompactWithoutTransactionIndex(t *testing.T) {
 		require.Equal(t, before, described(t, l))
 		d.Abandon()
 	}
+}
+
+// A pass that waits, for minutes if it must, does not hold up a Close, and ends with the error of who paces it.
+func TestCompactPace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, l := caseLog(t, vfs.NewMem())
+		for i := range 6 {
+			appendCase(t, l, -1, 0, fmt.Sprintf("a=%d b=%d", i, i))
+		}
+		require.NoError(t, l.Roll())
+		_, err := l.Sync()
+		require.NoError(t, err)
+		l.SetHighWatermark(12)
+		stop := errors.New("stop")
+		began := time.Now()
+		asked := 0
+		_, err = l.Compact(&Compactor{Pace: func(int) (time.Duration, error) {
+			if asked++; asked == 20 {
+				return 0, stop
+			}
+			return time.Minute, nil
+		}}, CompactionPolicy{}, testTime)
+		require.ErrorIs(t, err, stop)
+		require.Equal(t, 1900*time.Millisecond, time.Since(began))
+		ended := make(chan error)
+		go func() {
+			_, err := l.Compact(&Compactor{Pace: func(int) (time.Duration, error) { return time.Hour, nil }}, CompactionPolicy{}, testTime)
+			ended <- err
+		}()
+		synctest.Wait()
+		began = time.Now()
+		require.NoError(t, d.Close(1))
+		require.Less(t, time.Since(began), time.Second)
+		require.ErrorIs(t, <-ended, ErrClosed)
+	})
 }
 
 // The power fails, or an operation of the disk does, at every point of a pass: the view stays, and a later pass comes to the same end.

@@ -2,7 +2,6 @@ package broker
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"math"
 	"slices"
@@ -129,15 +128,11 @@ func bytesPerSecond(n float64) int64 {
 	return max(int64(n), 1)
 }
 
-// wait takes n bytes of what may be read and written a second.
-func (c *cleaner) wait(n int) error {
-	for c.pace.available(time.Now()) <= 0 {
-		if !sleep(c.b.ctx, 100*time.Millisecond) {
-			return context.Cause(c.b.ctx)
-		}
-	}
-	c.pace.take(n, time.Now())
-	return c.b.ctx.Err()
+// wait takes n bytes of what may be read and written a second, and tells how long that takes.
+func (c *cleaner) wait(n int) (time.Duration, error) {
+	now := time.Now()
+	c.pace.take(n, now)
+	return c.pace.debt(now), c.b.ctx.Err()
 }
 
 // dirtiest is the log to compact next by Kafka's rule: of those that are due the one with the largest share that was not compacted; nil if none is.

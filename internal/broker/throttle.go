@@ -59,6 +59,20 @@ func (t *throttle) take(n int, now time.Time) {
 	t.level -= float64(n)
 }
 
+// debt is how long it takes until what was taken is paid for.
+func (t *throttle) debt(now time.Time) time.Duration {
+	if !t.limited.Load() {
+		return 0
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.fillLocked(now)
+	if t.level >= 0 {
+		return 0
+	}
+	return time.Duration(-t.level / float64(t.rate) * float64(time.Second))
+}
+
 // setThrottles takes the rates of this node.
 func (b *Broker) setThrottles(img *controller.Image) {
 	broker, cluster, static := b.brokerConfigs(img)

@@ -193,6 +193,9 @@ func (v *verifier) metadataKinds() {
 				values{"nodeId": int64(200), "address": []byte("h:1"), "directoryId": []byte(raw(3)), "voter": int64(0)},
 			},
 		}},
+		{1001, &machine.QuorumRecord{Quorum: machine.Quorum{Version: 1, Members: []machine.Member{{ID: 1, Voter: true}}, Outgoing: []int32{1, 200}}}, values{
+			"quorumVersion": int64(1), "memberCount": int64(1), "members": []any{values{"nodeId": int64(1), "address": []byte{}, "directoryId": []byte(raw(0)), "voter": int64(1)}},
+		}},
 	}
 	for _, x := range all {
 		kinds, bodies := v.entries(machine.EncodeRecords(nil, []machine.Record{x.record}))
@@ -201,6 +204,10 @@ func (v *verifier) metadataKinds() {
 		if tags, _ := bodies[0]["tags"].(map[int64][]byte); x.kind == 3 {
 			v.fields("added", v.decode("metadata.replicas", tags[0]), values{"replicas": longs(5)})
 			v.fields("removed", v.decode("metadata.replicas", tags[1]), values{"replicas": longs(6)})
+		}
+		if q, ok := x.record.(*machine.QuorumRecord); ok && q.Joint() {
+			tags, _ := bodies[0]["tags"].(map[int64][]byte)
+			v.fields("outgoing", v.decode("metadata.outgoing", tags[0]), values{"outgoing": longs(1, 200)})
 		}
 	}
 	for kind := range int64(2000) {

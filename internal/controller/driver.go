@@ -38,6 +38,7 @@ type driver struct {
 	lastIndex  uint64           // of the raft log while leading, what is not stored yet included
 	machine    *machine.Machine // not nil while active
 	flight     *flight
+	handed     bool // in this term, a joint phase to somebody who will vote
 
 	members  membership
 	ticks    time.Time // when a leader's next raft tick is due
@@ -71,7 +72,7 @@ func newDriver(c *Controller, s *storage) (*driver, error) {
 	d.term = s.hard.GetTerm()
 	now := time.Now()
 	d.members = newMembership(s.initial)
-	d.campaign = newCampaign(c.c, slices.Index(d.members.voters, d.id), now)
+	d.campaign = newCampaign(c.c, d.members.place(d.id), now)
 	d.introduce(c.image.Load())
 	for _, b := range s.registered {
 		if b.Addr != "" && b.ID != c.c.NodeID {
@@ -249,20 +250,21 @@ func (d *driver) greet(now time.Time) error {
 	return d.send(msgs)
 }
 
-// resign hands leadership to the voter that is furthest.
-func (d *driver) resign() {
+// resign hands leadership to the voter that is furthest, if one is there; who votes only until a joint phase ends is not asked.
+func (d *driver) resign() bool {
 	if !d.leading {
-		return
+		return false
 	}
 	var to, match uint64
 	d.node.WithProgress(func(id uint64, _ raft.ProgressType, p progress) {
-		if id != d.id && !p.IsLearner && p.RecentActive && p.Match >= match {
+		if id != d.id && slices.Contains(d.members.voters, id) && p.RecentActive && p.Match >= match {
 			to, match = id, p.Match
 		}
 	})
 	if to != 0 {
 		d.node.TransferLeader(to)
 	}
+	return to != 0
 }
 
 // clock lets time pass for raft.
@@ -336,6 +338,7 @@ func (d *driver) role(now time.Time) {
 	}
 	if leading && !d.leading {
 		// Nothing of the new term is stored yet: raft has only just put its empty entry behind what is.
+		d.handed = false
 		d.leading, d.activateAt, d.lastIndex = true, d.store.last, d.store.last+1
 		d.ticks, d.contacts = now.Add(d.c.c.Tick), map[uint64]contact{}
 		d.greeting = newGreeting(d.members.all(), d.id, now, d.c.c.Tick*time.Duration(d.c.c.HeartbeatTicks))
@@ -387,11 +390,22 @@ func (d *driver) judge(now time.Time) error {
 		return nil
 	}
 	due := !now.Before(d.machine.Deadline())
-	if img := d.c.image.Load(); len(d.calls) == 0 && !due && img.ClusterID != "" && img.Quorum != nil {
+	img := d.c.image.Load()
+	joint := img.Quorum.Joint() && d.settled() == nil
+	if len(d.calls) == 0 && !due && !joint && img.ClusterID != "" && img.Quorum != nil {
 		return nil
+	}
+	if joint && !slices.Contains(d.members.voters, d.id) && !d.handed {
+		// One of those that will vote ends the joint phase, so that nobody has to miss a leader to find the next. If none takes over this node ends it, and its leading.
+		if d.handed = true; d.resign() {
+			return nil
+		}
 	}
 	b := d.machine.Begin(d.c.image.Load(), offsetOf(d.lastIndex+1), now)
 	b.Found()
+	if joint {
+		b.Settle()
+	}
 	if due {
 		b.Tick()
 	}
@@ -437,17 +451,18 @@ func (d *driver) propose(f *flight, b *machine.Batch, records []machine.Record) 
 		d.report(r)
 	}
 	data := machine.EncodeRecords(nil, records)
-	var changes []*pb.ConfChangeSingle
+	var change *pb.ConfChangeV2
 	if b.Changed() {
-		changes = d.members.changesTo(b.Image().Quorum) // none if only an address changed
+		change = d.members.changeTo(b.Image().Quorum) // nil if only an address changed
 	}
 	var err error
-	if f.members = len(changes) > 0; f.members {
+	if f.members = change != nil; f.members {
 		if err := d.store.expectOthers(); err != nil {
 			d.flight = f // answered by end
 			return err
 		}
-		err = d.node.ProposeConfChange(&pb.ConfChangeV2{Changes: changes, Context: data})
+		change.Context = data
+		err = d.node.ProposeConfChange(change)
 	} else {
 		err = d.node.Propose(data)
 	}

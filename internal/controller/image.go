@@ -5,8 +5,11 @@ import "github.com/insynclog/insync/internal/controller/machine"
 // TagIfUnused is the tagged field of UnregisterBroker that keeps a node that is needed.
 const TagIfUnused = machine.TagIfUnused
 
-// KeyJoin is the private API key of JoinRequest.
-const KeyJoin = machine.KeyJoin
+// The private API keys of JoinRequest and VotersRequest.
+const (
+	KeyJoin   = machine.KeyJoin
+	KeyVoters = machine.KeyVoters
+)
 
 // The metadata types, see package machine.
 type (
@@ -18,6 +21,10 @@ type (
 	JoinRequest = machine.JoinRequest
 	// JoinResponse answers it.
 	JoinResponse = machine.JoinResponse
+	// VotersRequest says who shall vote.
+	VotersRequest = machine.VotersRequest
+	// VotersResponse answers it.
+	VotersResponse = machine.VotersResponse
 	// Broker is one registered node.
 	Broker = machine.Broker
 	// Topic is one topic.

@@ -19,36 +19,59 @@ import (
 // Raft counts by the newest configuration that was applied. A node that forgot one could believe that it is a majority by itself, so before a configuration takes effect quorum-state names its entry
 // as committed: a start begins with the configuration of the checkpoint, or that of the founding, and applies up to there before anything else. One vote changes at a time.
 
+// Several votes at once change by two records: a joint one, which has the voters before as Quorum.Outgoing, and the same without them. Raft's joint configurations are entered and left by these records
+// alone (explicit, never by raft itself), so that image and raft cannot differ. In between whoever leads writes the second one before it judges anything else.
+
 // membership is raft's configuration, as last applied.
 type membership struct {
-	voters, learners []uint64
+	voters   []uint64
+	outgoing []uint64 // voters before, in a joint configuration
+	learners []uint64 // those of outgoing that will be learners included
 }
 
 func newMembership(cs *pb.ConfState) membership {
-	return membership{slices.Sorted(slices.Values(cs.GetVoters())), slices.Sorted(slices.Values(cs.GetLearners()))}
+	return membership{
+		voters: slices.Sorted(slices.Values(cs.GetVoters())), outgoing: slices.Sorted(slices.Values(cs.GetVotersOutgoing())),
+		learners: slices.Sorted(slices.Values(slices.Concat(cs.GetLearners(), cs.GetLearnersNext()))),
+	}
 }
 
 // alone tells whether there is nobody but this node.
 func (m membership) alone(id uint64) bool { return m.sole(id) && len(m.learners) == 0 }
 
 // sole tells whether this node has the only vote.
-func (m membership) sole(id uint64) bool { return len(m.voters) == 1 && m.voters[0] == id }
+func (m membership) sole(id uint64) bool {
+	return len(m.voters) == 1 && m.voters[0] == id && !slices.ContainsFunc(m.outgoing, func(o uint64) bool { return o != id })
+}
 
-// votes tells whether a node has a vote.
-func (m membership) votes(id uint64) bool { return slices.Contains(m.voters, id) }
+// votes tells whether a node has a vote, for as long as the configuration is joint at least.
+func (m membership) votes(id uint64) bool {
+	return slices.Contains(m.voters, id) || slices.Contains(m.outgoing, id)
+}
+
+// place is a node's place among those that vote, -1 if it does not.
+func (m membership) place(id uint64) int {
+	all := slices.Concat(m.voters, m.outgoing)
+	slices.Sort(all)
+	return slices.Index(slices.Compact(all), id)
+}
 
 // all lists everybody.
 func (m membership) all() []uint64 { return slices.Concat(m.voters, m.learners) }
 
-// changesTo lists what makes a configuration that of a quorum, one step each: nodes are added before others go.
-func (m membership) changesTo(q *machine.Quorum) (list []*pb.ConfChangeSingle) {
+// changeTo is what makes a configuration that of a quorum, nil if it is: nodes are added before others go.
+func (m membership) changeTo(q *machine.Quorum) *pb.ConfChangeV2 {
+	if len(m.outgoing) > 0 && !q.Joint() {
+		return &pb.ConfChangeV2{} // which leaves the joint one
+	}
+	cc := &pb.ConfChangeV2{}
 	change := func(t pb.ConfChangeType, id uint64) {
-		list = append(list, &pb.ConfChangeSingle{Type: t.Enum(), NodeId: &id})
+		cc.Changes = append(cc.Changes, &pb.ConfChangeSingle{Type: t.Enum(), NodeId: &id})
 	}
 	for _, n := range q.Members {
 		id := raftID(n.ID)
 		switch {
-		case n.Voter && !m.votes(id):
+		case n.Voter && !slices.Contains(m.voters, id):
 			change(pb.ConfChangeAddNode, id)
 		case !n.Voter && !slices.Contains(m.learners, id):
 			change(pb.ConfChangeAddLearnerNode, id)
@@ -59,17 +82,29 @@ func (m membership) changesTo(q *machine.Quorum) (list []*pb.ConfChangeSingle) {
 			change(pb.ConfChangeRemoveNode, id)
 		}
 	}
-	return list
+	if len(cc.GetChanges()) == 0 {
+		return nil
+	}
+	if q.Joint() {
+		cc.Transition = pb.ConfChangeTransitionJointExplicit.Enum()
+	}
+	return cc
 }
 
 // confState is raft's name for a quorum.
 func confState(q *machine.Quorum) *pb.ConfState {
 	cs := &pb.ConfState{}
+	for _, id := range q.Outgoing {
+		cs.VotersOutgoing = append(cs.VotersOutgoing, raftID(id))
+	}
 	for _, m := range q.Members {
-		if m.Voter {
-			cs.Voters = append(cs.Voters, raftID(m.ID))
-		} else {
-			cs.Learners = append(cs.Learners, raftID(m.ID))
+		switch id := raftID(m.ID); {
+		case m.Voter:
+			cs.Voters = append(cs.Voters, id)
+		case slices.Contains(q.Outgoing, m.ID):
+			cs.LearnersNext = append(cs.LearnersNext, id)
+		default:
+			cs.Learners = append(cs.Learners, id)
 		}
 	}
 	return cs
@@ -78,8 +113,8 @@ func confState(q *machine.Quorum) *pb.ConfState {
 // follow makes raft count by the quorums that committed entries up to index have brought, one after the other.
 func (d *driver) follow(quorums []*machine.Quorum, index uint64) error {
 	for _, q := range quorums {
-		changes := d.members.changesTo(q)
-		if len(changes) == 0 {
+		change := d.members.changeTo(q)
+		if change == nil {
 			continue
 		}
 		if q.Version == 0 && len(d.members.voters) > 0 {
@@ -92,11 +127,16 @@ func (d *driver) follow(quorums []*machine.Quorum, index uint64) error {
 			}
 		}
 		var cs *pb.ConfState
-		for _, c := range changes {
-			cs = d.node.ApplyConfChange(&pb.ConfChangeV2{Changes: []*pb.ConfChangeSingle{c}})
+		if q.Joint() || len(change.GetChanges()) == 0 {
+			cs = d.node.ApplyConfChange(change)
+		}
+		if !q.Joint() {
+			for _, c := range change.GetChanges() {
+				cs = d.node.ApplyConfChange(&pb.ConfChangeV2{Changes: []*pb.ConfChangeSingle{c}})
+			}
 		}
 		d.enroll(newMembership(cs), time.Now())
-		d.log.Info("metadata quorum: members changed", "version", q.Version, "voters", q.Voters(), "observers", q.Observers())
+		d.log.Info("metadata quorum: members changed", "version", q.Version, "voters", q.Voters(), "outgoing", q.Outgoing, "observers", q.Observers())
 	}
 	return nil
 }
@@ -106,7 +146,7 @@ func (d *driver) enroll(m membership, now time.Time) {
 	before := d.members
 	d.members = m
 	d.store.alone = d.store.alone && m.alone(d.id) // not again before a start that finds nobody else in the log
-	d.campaign.stand(slices.Index(m.voters, d.id), d.c.c.Tick)
+	d.campaign.stand(m.place(d.id), d.c.c.Tick)
 	if !d.leading {
 		return
 	}
@@ -180,6 +220,35 @@ func (d *driver) admit(req kmsg.Request, now time.Time) *kerr.Error {
 		if left <= (len(d.members.voters)-1)/2 {
 			return later(kerr.RequestTimedOut, "Too few of the voters that would remain are there")
 		}
+	case *machine.VotersRequest:
+		return d.admitVoters(req.Voters, now)
+	}
+	return nil
+}
+
+// admitVoters looks at a change of several votes: who gets one has caught up, a majority of those to come is there, and if this node is not one of them it still may lead it through, and hands over before
+// the joint phase ends.
+func (d *driver) admitVoters(voters []int32, now time.Time) *kerr.Error {
+	if e := d.settled(); e != nil {
+		return e
+	}
+	later := func(text string) *kerr.Error {
+		e := kerr.RequestTimedOut
+		return &kerr.Error{Message: e.Message, Code: e.Code, Retriable: e.Retriable, Description: text}
+	}
+	there := 0
+	for _, v := range voters {
+		id := raftID(v)
+		here := id == d.id || d.heard(id, now)
+		if slices.Contains(d.members.learners, id) && (!here || d.match(id)+caughtUpEntries < d.lastIndex) {
+			return later("A node has not caught up with the metadata log yet")
+		}
+		if here {
+			there++
+		}
+	}
+	if len(voters) > 0 && there <= len(voters)/2 && slices.ContainsFunc(d.members.voters, func(id uint64) bool { return !slices.Contains(voters, nodeID(id)) }) {
+		return later("Too few of the voters that would remain are there")
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -83,6 +84,8 @@ func (g *growing) try(req kmsg.Request, patience time.Duration) (code int16, kno
 		code = r.ErrorCode
 	case *kmsg.UnregisterBrokerResponse:
 		code = r.ErrorCode
+	case *VotersResponse:
+		code = r.ErrorCode
 	}
 	return code, code != kerr.RequestTimedOut.Code
 }
@@ -115,6 +118,8 @@ func removing(id int32) *kmsg.RemoveRaftVoterRequest {
 	req.VoterID = id
 	return req
 }
+
+func voting(ids ...int32) *VotersRequest { return &VotersRequest{Voters: ids} }
 
 func leaving(id int32) *kmsg.UnregisterBrokerRequest {
 	req := kmsg.NewPtrUnregisterBrokerRequest()
@@ -269,16 +274,18 @@ func TestChangesThatWouldStopTheQuorum(t *testing.T) {
 	})
 }
 
+var memberSeeds = flag.Uint64("members.seeds", 40, "histories of TestMembersAtRandom")
+
 // Nodes come and go, crash, and lose power together, at random: what was acknowledged stays, and there is one truth.
 func TestMembersAtRandom(t *testing.T) {
-	for seed := range uint64(40) {
+	for seed := range *memberSeeds {
 		grow(t, 5, func(c *Config) { c.SnapshotBytes = []int64{0, 400}[seed%2] }, func(t *testing.T, g *growing) {
 			rng := rand.New(rand.NewPCG(seed, 9))
 			g.start(1, 2, 3, 4, 5)
 			for range 60 {
 				id := int32(rng.IntN(5) + 1)
 				patience := time.Duration(rng.IntN(2000)) * time.Millisecond
-				switch rng.IntN(9) {
+				switch rng.IntN(11) {
 				case 0, 1:
 					g.try(joining(id), patience)
 				case 2, 3:
@@ -309,6 +316,12 @@ func TestMembersAtRandom(t *testing.T) {
 					}
 				case 8:
 					time.Sleep(patience)
+				case 9, 10:
+					var voters []int32
+					for _, i := range rng.Perm(5)[:1+rng.IntN(5)] {
+						voters = append(voters, int32(i+1))
+					}
+					g.try(voting(voters...), patience)
 				}
 				g.write(time.Second)
 			}
@@ -325,6 +338,117 @@ func TestMembersAtRandom(t *testing.T) {
 			}
 			q := g.settle()
 			t.Logf("seed %d: version %d, voters %v, observers %v, epoch %d", seed, q.Version, q.Voters(), q.Observers(), g.epoch)
+		})
+	}
+}
+
+// The voters become others in one change: more, fewer, and all others.
+func TestVotersChangeTogether(t *testing.T) {
+	grow(t, 6, func(c *Config) { c.SnapshotBytes = 400 }, func(t *testing.T, g *growing) {
+		g.start(1, 2, 3, 4, 5, 6)
+		for id := int32(2); id <= 6; id++ {
+			g.must(joining(id))
+		}
+		for _, voters := range [][]int32{{1, 2, 3}, {4, 5, 6}, {1, 2, 3, 4, 5}, {1}, {2, 3}, {3, 4}, {5}, {1, 2, 3}} {
+			before := g.settle()
+			g.must(voting(voters...))
+			q := g.settle()
+			assert.Equal(t, voters, q.Voters())
+			assert.False(t, q.Joint())
+			assert.LessOrEqual(t, q.Version, before.Version+2)
+			leader, _, _ := g.leader().Leader()
+			assert.Contains(t, voters, leader)
+		}
+	})
+}
+
+// A node that stays, one that goes, or one that comes loses power at every operation of its disk while three voters become three others, all but one.
+func TestFault_PowerLossWhileVotersChange(t *testing.T) {
+	for _, victim := range []int32{1, 2, 4} {
+		for i := int64(1); i < 40; i++ {
+			grow(t, 5, func(c *Config) { c.SnapshotBytes = 900 }, func(t *testing.T, g *growing) {
+				g.start(1, 2, 3, 4, 5)
+				for id := int32(2); id <= 5; id++ {
+					g.must(joining(id))
+				}
+				g.must(voting(1, 2, 3))
+				g.settle()
+				disk := g.disks[victim]
+				at := disk.Ops() + i
+				var left atomic.Pointer[vfs.Mem]
+				disk.SetFault(func(op vfs.Op) error {
+					if op.Seq < at || left.Load() != nil {
+						return nil
+					}
+					left.Store(disk.Crash([]vfs.CrashMode{vfs.DropAll, vfs.KeepRandom}[i%2], rand.New(rand.NewPCG(uint64(i), 3))))
+					return errors.New("power loss")
+				})
+				g.try(voting(1, 4, 5), time.Second)
+				for range 5 {
+					g.write(time.Second)
+				}
+				if left.Load() != nil {
+					g.drop(victim)
+					g.disks[victim] = left.Load()
+					require.NoError(t, g.tryStart(victim))
+				}
+				disk.SetFault(nil)
+				g.must(voting(1, 4, 5))
+				assert.Equal(t, []int32{1, 4, 5}, g.settle().Voters(), "victim %d, operation %d", victim, i)
+			})
+		}
+	}
+}
+
+// In the joint phase neither a majority of the old voters nor one of the new is enough.
+func TestPartitionInTheJointPhase(t *testing.T) {
+	for _, alone := range [][]int32{{1, 2, 3}, {4, 5, 6}} {
+		grow(t, 6, nil, func(t *testing.T, g *growing) {
+			g.start(1, 2, 3, 4, 5, 6)
+			for id := int32(2); id <= 6; id++ {
+				g.must(joining(id))
+			}
+			g.must(voting(1, 2, 3))
+			g.settle()
+			leader, _, _ := g.leader().Leader()
+			away := []int32{4, 5, 6}
+			// The old majority commits the joint quorum; what ends it needs the new ones, too, who hear nothing any more.
+			cut := func(on bool) {
+				g.mu.Lock()
+				defer g.mu.Unlock()
+				for _, a := range []int32{1, 2, 3} {
+					for _, b := range away {
+						g.cut[[2]int32{a, b}], g.cut[[2]int32{b, a}] = on, on
+					}
+				}
+			}
+			n := g.nodes[leader]
+			var stop func()
+			stop = n.Subscribe(func(d Delta) {
+				if n.Image().Quorum.Joint() {
+					cut(true)
+				}
+			})
+			g.try(voting(4, 5, 6), time.Second)
+			require.True(t, n.Image().Quorum.Joint())
+			for range 30 {
+				require.False(t, g.write(200*time.Millisecond), "one side of the two decides")
+			}
+			// Not even by themselves, with their memories gone.
+			for _, id := range alone {
+				g.crash(id, vfs.DropAll)
+				g.start(id)
+			}
+			for range 30 {
+				require.False(t, g.write(200*time.Millisecond), "one side of the two decides, after a start")
+			}
+			cut(false)
+			q := g.settle()
+			for q.Joint() {
+				q = g.settle()
+			}
+			assert.Equal(t, []int32{4, 5, 6}, q.Voters())
+			stop()
 		})
 	}
 }

@@ -211,6 +211,8 @@ func (b *Batch) unregister(req *kmsg.UnregisterBrokerRequest) kmsg.Response {
 	switch {
 	case br == nil && !observer:
 		p = refuse(kerr.BrokerIDNotRegistered, "Broker ID %d is not currently registered", req.BrokerID)
+	case observer && b.d.img.Quorum.Joint():
+		p = changing(b.d.img.Quorum)
 	case ifUnused(req):
 		p = b.used(req.BrokerID)
 	}

@@ -46,6 +46,7 @@ func someRecords() []Record {
 		&ACLRecord{Binding: someBinding("orders")},
 		&RemoveACL{Binding: someBinding("orders")},
 		&QuotaRecord{Entity: QuotaEntity{User: QuotaName{Has: true, Name: "alice"}, ClientID: QuotaName{Has: true, Default: true}}, Key: ProducerByteRate, Value: 1e6},
+		&QuorumRecord{Quorum{Version: 2, Members: []Member{{ID: 1}, {ID: 300000, Voter: true}}, Outgoing: []int32{1, 300000}}},
 		&QuorumRecord{Quorum{Version: 1 << 40, Members: []Member{{ID: 1, Voter: true}, {ID: 300000, Addr: "host:1", DirectoryID: id}}}},
 		&QuotaRecord{Entity: QuotaEntity{IP: QuotaName{Has: true, Name: "::1"}}, Key: ConnectionCreationRate, Remove: true},
 	}

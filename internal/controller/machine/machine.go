@@ -161,6 +161,8 @@ func (b *Batch) Handle(req kmsg.Request) (kmsg.Response, error) {
 		return b.addVoter(req), nil
 	case *kmsg.RemoveRaftVoterRequest:
 		return b.removeVoter(req), nil
+	case *VotersRequest:
+		return b.changeVoters(req), nil
 	}
 	return nil, fmt.Errorf("api key %d: %w", req.Key(), ErrUnknownRequest)
 }

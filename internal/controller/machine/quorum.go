@@ -15,7 +15,12 @@ import (
 type Quorum struct {
 	Version int64    // how often it was changed; 0 is as it was founded
 	Members []Member // by id
+	// Outgoing is who voted before, in order, while several votes change at once (raft's joint consensus): a majority of them has to agree, too, beside one of the voters. The version after it has none.
+	Outgoing []int32
 }
+
+// Joint tells whether the quorum is between two sets of voters.
+func (q *Quorum) Joint() bool { return q != nil && len(q.Outgoing) > 0 }
 
 // Member is one node of the quorum.
 type Member struct {
@@ -56,7 +61,7 @@ func (q *Quorum) ids(voter bool) (ids []int32) {
 }
 
 func (q *Quorum) equal(r *Quorum) bool {
-	return q == r || q != nil && r != nil && q.Version == r.Version && slices.Equal(q.Members, r.Members)
+	return q == r || q != nil && r != nil && q.Version == r.Version && slices.Equal(q.Members, r.Members) && slices.Equal(q.Outgoing, r.Outgoing)
 }
 
 // with returns the next version with a member added or changed.
@@ -72,6 +77,21 @@ func (q *Quorum) without(id int32) *Quorum {
 	return &Quorum{Version: q.Version + 1, Members: slices.DeleteFunc(slices.Clone(q.Members), func(o Member) bool { return o.ID == id })}
 }
 
+// voting returns the next version, in which exactly those vote, who all are members. If more than one vote changes it is a joint one.
+func (q *Quorum) voting(voters []int32) *Quorum {
+	next := &Quorum{Version: q.Version + 1, Members: slices.Clone(q.Members)}
+	for i := range next.Members {
+		next.Members[i].Voter = slices.Contains(voters, next.Members[i].ID)
+	}
+	if votesChanged(q, next) > 1 {
+		next.Outgoing = q.Voters()
+	}
+	return next
+}
+
+// left returns the next version, for which those that voted before do not count any more.
+func (q *Quorum) left() *Quorum { return &Quorum{Version: q.Version + 1, Members: q.Members} }
+
 // QuorumRecord is the quorum as it is from here on, all of it: what Kafka's VotersRecord is, observers included. A node that begins with nothing learns from it who votes, and so whom to believe.
 type QuorumRecord struct{ Quorum }
 
@@ -86,6 +106,9 @@ func (r *QuorumRecord) String() string {
 			role = "voter"
 		}
 		fmt.Fprintf(&b, " %s=%d@%s", role, m.ID, m.Addr)
+	}
+	if r.Joint() {
+		fmt.Fprintf(&b, " outgoing=%v", r.Outgoing)
 	}
 	return b.String()
 }
@@ -108,11 +131,31 @@ func (r *QuorumRecord) decode(d *reader) {
 	}
 }
 
-// apply holds a change to what makes it safe: one after the other, and one vote at a time, so that every majority before shares a node with every majority after it.
+// encodeTags writes who goes, which only a joint quorum has: records from before there were joint ones are read as they are.
+func (r *QuorumRecord) encodeTags(dst []byte) []byte {
+	if !r.Joint() {
+		return append(dst, 0)
+	}
+	return putTag(append(dst, 1), 0, putIDs(nil, r.Outgoing))
+}
+
+func (r *QuorumRecord) decodeTag(tag uint64, d *reader) {
+	if tag == 0 {
+		r.Outgoing = d.ids()
+	}
+}
+
+// apply holds a change to what makes it safe: one after the other, and one vote at a time, or several through a joint quorum, so that every majority before shares a node with every majority after it.
+// What follows a joint quorum is the same without Outgoing, nothing else.
 func (r *QuorumRecord) apply(d *draft) error {
 	q := r.Quorum
 	old := d.img.Quorum
 	votes := 0
+	for i, id := range q.Outgoing {
+		if _, ok := q.Member(id); !ok || i > 0 && q.Outgoing[i-1] >= id {
+			return fmt.Errorf("outgoing voters %v are out of order, or no members", q.Outgoing)
+		}
+	}
 	for i, m := range q.Members {
 		if m.ID < 0 || i > 0 && q.Members[i-1].ID >= m.ID {
 			return fmt.Errorf("members of the quorum are out of order at %d", m.ID)
@@ -127,6 +170,14 @@ func (r *QuorumRecord) apply(d *draft) error {
 	case old == nil:
 	case q.Version != old.Version+1:
 		return fmt.Errorf("version %d of the quorum follows version %d", q.Version, old.Version)
+	case old.Joint():
+		if q.Joint() || !slices.Equal(q.Members, old.Members) {
+			return fmt.Errorf("version %d of the quorum is another change while voters %v are going", q.Version, old.Outgoing)
+		}
+	case q.Joint():
+		if !slices.Equal(q.Outgoing, old.Voters()) {
+			return fmt.Errorf("outgoing voters %v follow voters %v", q.Outgoing, old.Voters())
+		}
 	case votesChanged(old, &q) > 1:
 		return fmt.Errorf("voters %v follow voters %v", q.Voters(), old.Voters())
 	}
@@ -150,6 +201,18 @@ func (b *Batch) foundQuorum() {
 func (b *Batch) changeQuorum(q *Quorum) {
 	b.add(&QuorumRecord{*q})
 	b.changed = true
+}
+
+// Settle ends the joint phase of a change of the voters, whoever began it. Nothing else is judged before that is committed.
+func (b *Batch) Settle() {
+	if q := b.d.img.Quorum; q.Joint() {
+		b.changeQuorum(q.left())
+	}
+}
+
+// changing refuses a second change of the quorum beside one in its joint phase.
+func changing(q *Quorum) problem {
+	return refuse(kerr.RequestTimedOut, "Another change of the voters is under way, from %v to %v", q.Outgoing, q.Voters())
 }
 
 // Changed tells whether the batch changes the quorum.
@@ -181,6 +244,8 @@ func (b *Batch) join(req *JoinRequest) kmsg.Response {
 		resp.ErrorCode = kerr.DuplicateVoter.Code
 	case !ok && !req.Join:
 		resp.ErrorCode = kerr.VoterNotFound.Code
+	case q.Joint() && (!ok || req.Join && m.Addr != req.Addr):
+		resp.ErrorCode = kerr.RequestTimedOut.Code
 	case !ok:
 		b.changeQuorum(q.with(Member{ID: req.NodeID, Addr: req.Addr, DirectoryID: req.DirectoryID}))
 	case req.Join && m.Addr != req.Addr:
@@ -201,6 +266,8 @@ func (b *Batch) addVoter(req *kmsg.AddRaftVoterRequest) kmsg.Response {
 		p = refuse(kerr.InconsistentClusterID, "The given id %q doesn't match the cluster id %q", *req.ClusterID, b.d.img.ClusterID)
 	case req.VoterID < 0:
 		p = refuse(kerr.InvalidRequest, "Add voter request didn't include a valid voter")
+	case q.Joint():
+		p = changing(q)
 	case ok && m.Voter:
 		p = refuse(kerr.DuplicateVoter, "The voter id %d is already part of the set of voters %v", req.VoterID, q.Voters())
 	case !ok:
@@ -226,6 +293,8 @@ func (b *Batch) removeVoter(req *kmsg.RemoveRaftVoterRequest) kmsg.Response {
 		p = refuse(kerr.InconsistentClusterID, "The given id %q doesn't match the cluster id %q", *req.ClusterID, b.d.img.ClusterID)
 	case req.VoterID < 0:
 		p = refuse(kerr.InvalidRequest, "Remove voter request didn't include a valid voter")
+	case q.Joint():
+		p = changing(q)
 	case !ok || !m.Voter || !b.sameDirectory(m, req.VoterDirectoryID):
 		p = refuse(kerr.VoterNotFound, "Cannot remove voter %d from the set of voters %v", req.VoterID, q.Voters())
 	case len(q.Voters()) == 1:
@@ -235,6 +304,41 @@ func (b *Batch) removeVoter(req *kmsg.RemoveRaftVoterRequest) kmsg.Response {
 		b.changeQuorum(q.with(m))
 	}
 	resp.ErrorCode, resp.ErrorMessage = p.code, p.text()
+	return resp
+}
+
+// changeVoters answers VotersRequest: exactly those vote. That they have caught up is for the driver to see.
+func (b *Batch) changeVoters(req *VotersRequest) kmsg.Response {
+	q := b.d.img.Quorum
+	var p problem
+	switch voters := req.Voters; {
+	case req.ClusterID != "" && req.ClusterID != b.d.img.ClusterID:
+		p = refuse(kerr.InconsistentClusterID, "The given id %q doesn't match the cluster id %q", req.ClusterID, b.d.img.ClusterID)
+	case q == nil:
+		p = refuse(kerr.NotController, "The quorum is not written down yet")
+	case len(voters) == 0:
+		p = refuse(kerr.InvalidRequest, "A quorum without a voter")
+	case q.Joint():
+		p = changing(q)
+	default:
+		for i, id := range voters {
+			if slices.Contains(voters[:i], id) {
+				p = refuse(kerr.InvalidRequest, "Voter %d is named twice", id)
+			} else if _, ok := q.Member(id); !ok {
+				p = refuse(kerr.RequestTimedOut, "Node %d does not follow the metadata log: start it so that it joins the cluster", id)
+			}
+			if p.code != 0 {
+				break
+			}
+		}
+		if next := q.voting(voters); p.code == 0 && votesChanged(q, next) > 0 {
+			b.changeQuorum(next)
+		}
+	}
+	resp := &VotersResponse{ErrorCode: p.code}
+	if text := p.text(); text != nil {
+		resp.ErrorMessage = *text
+	}
 	return resp
 }
 

@@ -72,6 +72,9 @@ func (j *members) ask(req kmsg.Request) int16 {
 		return r.ErrorCode
 	case *kmsg.BrokerRegistrationResponse:
 		return r.ErrorCode
+	case *VotersResponse:
+		assert.Equal(j.t, r.ErrorCode != 0, r.ErrorMessage != "")
+		return r.ErrorCode
 	}
 	j.t.Fatalf("%T", resp)
 	return -1
@@ -227,6 +230,78 @@ func TestQuorumRecordInvariants(t *testing.T) {
 	}
 	_, _, err := j.img.Apply(1, 1, []Record{&QuorumRecord{Quorum{Version: 1, Members: []Member{one, two, three}}}})
 	require.NoError(t, err)
+}
+
+// Several votes change by a joint quorum, beside which nothing else changes the members before it is left.
+func TestQuorumJoint(t *testing.T) {
+	j := newMembers(t, Member{ID: 1, Voter: true})
+	for id := int32(2); id <= 4; id++ {
+		require.Zero(t, j.ask(joinRequest(id)))
+	}
+	vote := func(ids ...int32) *VotersRequest { return &VotersRequest{Voters: ids} }
+	assert.Equal(t, kerr.InvalidRequest.Code, j.ask(vote()))
+	assert.Equal(t, kerr.InvalidRequest.Code, j.ask(vote(1, 1)))
+	assert.Equal(t, kerr.RequestTimedOut.Code, j.ask(vote(1, 9)))
+	assert.Equal(t, kerr.InconsistentClusterID.Code, j.ask(&VotersRequest{ClusterID: "other", Voters: []int32{2}}))
+	require.Zero(t, j.ask(vote(1)), "it is so")
+	require.Zero(t, j.ask(vote(2, 1)))
+	assert.False(t, j.img.Quorum.Joint(), "one vote needs no joint phase")
+	require.Zero(t, j.ask(vote(4, 3)))
+	q := j.img.Quorum
+	assert.Equal(t, [][]int32{{3, 4}, {1, 2}, {1, 2}}, [][]int32{q.Voters(), q.Observers(), q.Outgoing})
+
+	for _, req := range []kmsg.Request{vote(1, 2, 3), vote(3, 4), addVoterRequest(1), removeVoterRequest(3), joinRequest(5), unregisterRequest(2, false)} {
+		assert.Equal(t, kerr.RequestTimedOut.Code, j.ask(req), "%T", req)
+		assert.Same(t, q, j.img.Quorum)
+	}
+	require.Zero(t, j.ask(joinRequest(2)), "it is a member")
+	one, two, three, four := Member{ID: 1, Voter: true}, Member{ID: 2}, q.Members[2], q.Members[3]
+	for name, next := range map[string]Quorum{
+		"joint again":           {Version: q.Version + 1, Members: q.Members, Outgoing: []int32{3, 4}},
+		"still joint":           {Version: q.Version + 1, Members: q.Members, Outgoing: q.Outgoing},
+		"back, which is not it": {Version: q.Version + 1, Members: []Member{one, two, three, four}},
+		"and one goes":          {Version: q.Version + 1, Members: q.Members[1:]},
+	} {
+		_, _, err := j.img.Apply(j.offset, 1, []Record{&QuorumRecord{next}})
+		assert.Error(t, err, name)
+	}
+	b := j.m.Begin(j.img, j.offset, time.Time{})
+	b.Settle()
+	assert.True(t, b.Full())
+	j.take(b)
+	assert.Equal(t, &Quorum{Version: q.Version + 1, Members: q.Members}, j.img.Quorum)
+	b = j.m.Begin(j.img, j.offset, time.Time{})
+	b.Settle()
+	assert.False(t, b.Changed())
+
+	q = j.img.Quorum
+	for name, out := range map[string][]int32{"others went": {1, 2}, "one is left out": {3}, "unordered": {4, 3}, "a stranger": {3, 4, 9}} {
+		next := q.voting([]int32{1, 2})
+		next.Outgoing = out
+		_, _, err := j.img.Apply(j.offset, 1, []Record{&QuorumRecord{*next}})
+		assert.Error(t, err, name)
+	}
+}
+
+func TestVotersCodec(t *testing.T) {
+	req := &VotersRequest{ClusterID: "c", TimeoutMillis: 7, Voters: []int32{1, 300000}}
+	b := req.AppendTo(nil)
+	got := &VotersRequest{}
+	require.NoError(t, got.ReadFrom(b))
+	assert.Equal(t, req, got)
+	resp := &VotersResponse{ErrorCode: 7, ErrorMessage: "why"}
+	rb := resp.AppendTo(nil)
+	back := &VotersResponse{}
+	require.NoError(t, back.ReadFrom(rb))
+	assert.Equal(t, resp, back)
+	for i := range b {
+		assert.Error(t, (&VotersRequest{}).ReadFrom(b[:i]))
+	}
+	for i := range rb {
+		assert.Error(t, (&VotersResponse{}).ReadFrom(rb[:i]))
+	}
+	assert.Error(t, (&VotersRequest{}).ReadFrom(append(b[:len(b):len(b)], 0)))
+	assert.Error(t, (&VotersResponse{}).ReadFrom(append(rb[:len(rb):len(rb)], 0)))
 }
 
 func TestJoinCodec(t *testing.T) {

@@ -109,6 +109,8 @@ func Refuse(req kmsg.Request, e *kerr.Error) kmsg.Response {
 		return resp
 	case *JoinRequest:
 		return &JoinResponse{ErrorCode: e.Code}
+	case *VotersRequest:
+		return &VotersResponse{ErrorCode: e.Code, ErrorMessage: message}
 	case *kmsg.AddRaftVoterRequest:
 		resp := req.ResponseKind().(*kmsg.AddRaftVoterResponse)
 		resp.ErrorCode, resp.ErrorMessage = e.Code, &message

@@ -147,11 +147,12 @@ var fixedWorkloads = []workload{
 	})},
 	{"truncate-sealed", func(w *world) error {
 		p := turns{}
-		return oneLog(Config{SegmentBytes: 500, IndexIntervalBytes: 150, WriteAhead: -1}, func(w *world, i int) error {
+		return oneLog(Config{SegmentBytes: 700, IndexIntervalBytes: 150, WriteAhead: -1}, func(w *world, i int) error {
 			return steps(func() error { return w.plain(0, 50) }, func() error { return p.idempotent(w, int64(1000+i), 1) }, func() error { p.sequence = 0; return every(i, 3, func() error { return w.sync(0) }) },
 				func() error {
-					return every(i, 9, func() error { return w.truncate(0, w.m.logs[0].back(6+w.rng.IntN(8))) })
+					return every(i, 5, func() error { return w.truncate(0, w.m.logs[0].back(5+w.rng.IntN(4))) })
 				},
+				func() error { return every(i, 10, w.checkpoint) },
 				func() error { return every(i, 9, func() error { return w.startEpoch(0) }) })
 		})(w)
 	}},

@@ -79,6 +79,13 @@ type Config struct {
 	// ReplicaLagTime is how long a follower may lag before it leaves the ISR (Kafka: replica.lag.time.max.ms). 0 means 30 s.
 	ReplicaLagTime time.Duration
 
+	// MaxBytes is how large the node's logs may be together before records from clients are refused (NOT_ENOUGH_REPLICAS, which clients repeat) until retention has made room. Reads, replication, groups and
+	// metadata go on. 0 means no limit.
+	MaxBytes int64
+
+	// ReserveBytes of the disk are left free for replication, groups and metadata: below, records from clients are refused likewise. 0 means none.
+	ReserveBytes int64
+
 	// Events tells the application what happens. All functions are optional.
 	Events Listener
 
@@ -221,6 +228,9 @@ func (c *Config) validate() error {
 		if d.v < time.Millisecond {
 			bad("%s %v is below 1ms", d.name, d.v)
 		}
+	}
+	if c.MaxBytes < 0 || c.ReserveBytes < 0 {
+		bad("MaxBytes %d or ReserveBytes %d is negative", c.MaxBytes, c.ReserveBytes)
 	}
 	if c.SessionTimeout <= c.HeartbeatInterval {
 		bad("SessionTimeout %v is not above HeartbeatInterval %v", c.SessionTimeout, c.HeartbeatInterval)

@@ -136,6 +136,7 @@ func (n *Node) build(ctx context.Context) error {
 		Credentials: credentials, ACLs: security.ACLs,
 		Static: c.static(), AutoCreate: c.AutoCreateTopics,
 		HeartbeatInterval: c.HeartbeatInterval, SessionTimeout: c.SessionTimeout, LagTime: c.ReplicaLagTime,
+		MaxBytes: c.MaxBytes, ReserveBytes: c.ReserveBytes,
 		Events: n.brokerEvents(), Logger: c.Logger,
 	})
 	if err != nil {

@@ -25,6 +25,7 @@ type Status struct {
 	Brokers     []BrokerStatus
 	Topics      []TopicStatus
 	Replicas    []ReplicaStatus // of this node
+	Space       SpaceStatus
 	// Coordinators are the group coordinators on this node: one for each partition of __consumer_offsets that it leads.
 	Coordinators []CoordinatorStatus
 	// Compactions are the logs of this node whose topic has cleanup.policy=compact, as of the last look at them.
@@ -103,7 +104,7 @@ type CoordinatorStatus struct {
 
 // Status returns a snapshot; it costs a copy of the metadata and takes no lock for long. After Close it is the zero Status but for NodeID.
 func (n *Node) Status() Status {
-	s := Status{NodeID: n.cfg.NodeID, Addr: n.addr, Controller: -1}
+	s := Status{NodeID: n.cfg.NodeID, Addr: n.addr, Controller: -1, Space: n.space()}
 	select {
 	case <-n.stop:
 		return s

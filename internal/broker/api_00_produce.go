@@ -196,8 +196,10 @@ func (op *produceOp) append(s *produceSlot, r *transport.Request, topic *kmsg.Pr
 		err = errInvalidTopic
 	case op.b.selfFenced(op.now):
 		err = errFencedSelf
-	default:
+	case lookup != nil:
 		err = lookup
+	default:
+		err = op.b.space.admit(op.now, int64(len(batch)))
 	}
 	if err != nil {
 		s.fail(err)

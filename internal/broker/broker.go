@@ -45,6 +45,9 @@ type Config struct {
 	LagTime           time.Duration // replica.lag.time.max.ms; 0 = 30 s
 	FetchMaxWait      time.Duration // replica.fetch.wait.max.ms; 0 = 500 ms
 
+	MaxBytes     int64 // of all logs together before clients' records are refused; 0 = no limit
+	ReserveBytes int64 // of the disk that clients' records leave free; 0 = none
+
 	Events Events
 	Logger *slog.Logger
 }
@@ -116,6 +119,7 @@ type Broker struct {
 	replicas    registry
 	applier     *applier
 	isr         *isrProposer
+	space       space
 	life        *lifecycle
 	ids         producerIDs
 	autoCreate  autoCreator
@@ -168,6 +172,7 @@ func New(c Config) (*Broker, error) {
 	b.sessions.cache = newFetchSessions(defaultFetchSessions, dice.Rand())
 	b.applier = newApplier(b)
 	b.isr = newISRProposer(b)
+	b.space.b = b
 	b.life = newLifecycle(b)
 	b.cleaner = newCleaner(b)
 	b.ids.b, b.autoCreate.b = b, b

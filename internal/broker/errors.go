@@ -25,6 +25,7 @@ var (
 	ErrNotStarted = errors.New("broker: not started")
 
 	errUnknownTopicID = errors.New("broker: unknown topic id")
+	errBudget         = errors.New("broker: no space is left for records")
 	errFencedSelf     = errors.New("broker: no contact with the controller for a session timeout")
 	errInvalidTopic   = errors.New("broker: invalid topic name")
 )

@@ -333,7 +333,7 @@ func (l *lifecycle) periodic(now time.Time) time.Time {
 		}
 		tick = now.Add(l.b.c.LagTime / 2)
 	}
-	if !now.Before(l.nextRetention) {
+	if !now.Before(l.nextRetention) || l.b.space.full.Load() && now.After(l.nextRetention.Add(fullInterval-retentionInterval)) {
 		believe := l.clock.believe(now)
 		if !believe {
 			l.b.logger.Warn("the wall clock has jumped: nothing is deleted for its age for an hour", "node", l.b.c.NodeID)

@@ -1,0 +1,63 @@
+package cluster_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/insynclog/insync/cluster"
+	"github.com/insynclog/insync/log/record"
+	"github.com/insynclog/insync/producer"
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
+)
+
+// A node at its budget refuses records, goes on with all else, and takes records again when there is room.
+func TestFault_F11_BudgetUsedUp(t *testing.T) {
+	const budget = 1 << 20
+	n := start(t, cluster.Config{MaxBytes: budget})
+	admin := cluster.NewAdmin(n.Client())
+	for _, topic := range []string{"kept", "given-up"} {
+		require.NoError(t, admin.CreateTopic(t.Context(), cluster.TopicSpec{Name: topic, Partitions: 1}))
+	}
+	p, err := producer.New(producer.Config{Client: n.Client(), DeliveryTimeout: 300 * time.Millisecond})
+	require.NoError(t, err)
+	defer p.Close()
+	send := func(topic string) error {
+		_, err := p.Produce(t.Context(), &record.Record{Topic: topic, Value: make([]byte, 100<<10)})
+		return err
+	}
+	require.NoError(t, send("kept"))
+	taken := 0
+	for err == nil {
+		taken++
+		require.Less(t, taken, 20, "the budget is no limit")
+		err = send("given-up")
+	}
+	require.ErrorIs(t, err, kerr.NotEnoughReplicas)
+	s := n.Status()
+	require.True(t, s.Space.Full)
+	require.LessOrEqual(t, s.Space.Used, int64(budget))
+	require.Greater(t, s.Space.Used, int64(budget-200<<10))
+	for _, r := range s.Replicas {
+		require.NoError(t, r.Err)
+		require.Equal(t, "leader", r.Role)
+	}
+	require.NoError(t, admin.CreateTopic(t.Context(), cluster.TopicSpec{Name: "another", Partitions: 1}), "metadata goes on")
+	require.NoError(t, admin.DeleteTopic(t.Context(), "given-up"))
+	require.Eventually(t, func() bool { return send("kept") == nil }, 5*time.Second, 10*time.Millisecond)
+	require.False(t, n.Status().Space.Full)
+}
+
+// Retention runs when the budget is used up, not minutes later: a producer only waits a little.
+func TestRetentionMakesRoom(t *testing.T) {
+	n := start(t, cluster.Config{MaxBytes: 5 << 20, Topic: cluster.TopicDefaults{SegmentBytes: 1 << 20, RetentionBytes: 1 << 20}})
+	require.NoError(t, cluster.NewAdmin(n.Client()).CreateTopic(t.Context(), cluster.TopicSpec{Name: "t", Partitions: 1}))
+	p, err := producer.New(producer.Config{Client: n.Client(), DeliveryTimeout: 10 * time.Second})
+	require.NoError(t, err)
+	defer p.Close()
+	for range 100 {
+		_, err := p.Produce(t.Context(), &record.Record{Topic: "t", Value: make([]byte, 100<<10)})
+		require.NoError(t, err)
+	}
+	require.LessOrEqual(t, n.Status().Space.Used, int64(5<<20))
+}

@@ -42,6 +42,8 @@ func TestCompatTable(t *testing.T) {
 			name = "raft messages (private)"
 		case 32101:
 			name = "joining a cluster (private)"
+		case 32102:
+			name = "who votes in the metadata quorum (private)"
 		}
 		fmt.Fprintf(&table, "| %d | %s | %d–%d |\n", key, name, v.Min, v.Max)
 	}

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -11,7 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// AddVoter gives a node that joined a vote in the metadata quorum (KIP-853), once it has caught up, for which it waits as long as ctx, 30 s at most. Votes are added one by one; a quorum of an even number
+// AddVoter gives a node that joined a vote in the metadata quorum (KIP-853), once it has caught up, for which it waits as long as ctx, 30 s at most. ChangeVoters adds several at once; a quorum of an even number
 // survives no more than the odd one below it.
 //
 // errors.Is: kerr.DuplicateVoter if it has one; kerr.RequestTimedOut if it does not follow, lags, or nothing is known.
@@ -38,6 +39,24 @@ func (a *Admin) RemoveVoter(ctx context.Context, id int32) error {
 		err, text = kerr.ErrorForCode(resp.ErrorCode), deref(resp.ErrorMessage)
 	}
 	return memberError("remove voter", id, err, text)
+}
+
+// ChangeVoters makes exactly those nodes vote in the metadata quorum, in one change that never leaves it weaker: while more than one vote changes, a majority of the voters before and one of those after it
+// must both agree (raft's joint consensus). So one voter is replaced, one becomes three, or three become three others. It waits as long as ctx, 30 s at most, for nodes that have not caught up. Who loses its
+// vote goes on as an observer and a broker; one that is the active controller hands over. The change may be repeated, and one that crashes interrupt is finished by whoever is active controller then. KIP-853
+// has nothing like it: other clusters than this package's do not know the request.
+//
+// errors.Is: kerr.InvalidRequest for nobody, or a node named twice; kerr.RequestTimedOut if a node does not follow, or lags, too few are there, or nothing is known.
+func (a *Admin) ChangeVoters(ctx context.Context, voters ...int32) error {
+	resp, err := request[*controller.VotersResponse](ctx, a, &controller.VotersRequest{TimeoutMillis: timeoutMillis(ctx), Voters: voters})
+	text := ""
+	if err == nil {
+		err, text = kerr.ErrorForCode(resp.ErrorCode), resp.ErrorMessage
+	}
+	if err == nil {
+		return nil
+	}
+	return &AdminError{Op: "change voters", Name: fmt.Sprint(voters), Err: err, Text: text}
 }
 
 // RemoveNode takes a node out of the cluster: its vote, its registration and its place as an observer. It stops by itself, with ErrRemoved, if it still runs. Nothing happens while it has replicas: Reassign

@@ -58,6 +58,12 @@ func removeNode(t *testing.T, c *clustertest.Cluster, id int32) {
 	stubborn(t, c, fmt.Sprintf("remove node %d", id), func(ctx context.Context, a *cluster.Admin) error { return a.RemoveNode(ctx, id) })
 }
 
+func changeVoters(t *testing.T, c *clustertest.Cluster, voters ...int32) {
+	t.Helper()
+	stubborn(t, c, fmt.Sprintf("change voters to %v", voters), func(ctx context.Context, a *cluster.Admin) error { return a.ChangeVoters(ctx, voters...) })
+	c.Await(fmt.Sprintf("%v vote", voters), func() bool { return slices.Equal(newest(c).Voters, voters) })
+}
+
 // reassign moves a partition and waits until it is there.
 func reassign(t *testing.T, c *clustertest.Cluster, topic string, to ...int32) {
 	t.Helper()
@@ -143,6 +149,26 @@ func TestOneNodeBecomesThree(t *testing.T) {
 		c.AwaitISR("t", 0, 3)
 		assert.Equal(t, []int32{1, 2, 3}, newest(c).Voters)
 		time.Sleep(time.Second)
+		intact(t, c, l, "t")
+	})
+}
+
+// One voter becomes three, three become three others, and three become one, each by one change, while records are produced.
+func TestVotersChangeAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := clustertest.New(t, clustertest.Config{Seed: 1})
+		c.CreateTopic("t", 1, 1)
+		for range 5 {
+			c.Prospect()
+		}
+		l := startLoad(t, c, "t")
+		for id := int32(2); id <= 6; id++ {
+			c.Restart(id)
+		}
+		for _, voters := range [][]int32{{1, 2, 3}, {4, 5, 6}, {5}, {1, 2, 3}} {
+			changeVoters(t, c, voters...)
+		}
+		time.Sleep(10 * time.Second)
 		intact(t, c, l, "t")
 	})
 }

@@ -148,6 +148,9 @@ func apis() []api {
 		{keyAllocateProducerIDs, 0, 0, (*Broker).controllerRequest, true, true},
 		{KeyRaft, 0, 0, (*Broker).raft, true, true},
 		{controller.KeyJoin, 0, 0, (*Broker).joinQuorum, true, true},
+
+		// private, of this package's Admin
+		{controller.KeyVoters, 0, 0, (*Broker).changeVoters, false, false},
 	}
 }
 
@@ -158,6 +161,8 @@ func NewRequest(key int16) kmsg.Request {
 		return &RaftRequest{}
 	case controller.KeyJoin:
 		return &controller.JoinRequest{}
+	case controller.KeyVoters:
+		return &controller.VotersRequest{}
 	}
 	return kmsg.RequestForKey(key)
 }

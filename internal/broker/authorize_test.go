@@ -232,6 +232,7 @@ func authorizationCases(t *testing.T) []authorizationCase {
 		{versioned(kmsg.NewPtrUpdateFeaturesRequest(), 1), cluster, all(clusterOp(acl.Alter))},
 		{kmsg.NewPtrUnregisterBrokerRequest(), cluster, all(clusterOp(acl.Alter))},
 		{kmsg.NewPtrAddRaftVoterRequest(), cluster, all(clusterOp(acl.Alter))},
+		{&controller.VotersRequest{Voters: []int32{1}}, cluster, all(clusterOp(acl.Alter))},
 		{kmsg.NewPtrRemoveRaftVoterRequest(), cluster, all(clusterOp(acl.Alter))},
 		{versioned(kmsg.NewPtrListConfigResourcesRequest(), 1), cluster, all(clusterOp(acl.DescribeConfigs))},
 	}
@@ -310,7 +311,7 @@ func TestAuthorization(t *testing.T) {
 
 // copyOf is a deep copy: rules change requests.
 func copyOf(req kmsg.Request) kmsg.Request {
-	c := kmsg.RequestForKey(req.Key())
+	c := NewRequest(req.Key())
 	c.SetVersion(req.GetVersion())
 	if err := c.ReadFrom(req.AppendTo(nil)); err != nil {
 		panic(err)

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"github.com/insynclog/insync/internal/acl"
+	"github.com/insynclog/insync/internal/controller"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -242,6 +243,8 @@ func clusterRefused(m kmsg.Request, code int16) kmsg.Response {
 		r.ErrorCode = code
 	case *kmsg.RemoveRaftVoterResponse:
 		r.ErrorCode = code
+	case *controller.VotersResponse:
+		r.ErrorCode = code
 	case *kmsg.AlterUserSCRAMCredentialsResponse:
 		for _, user := range scramUsers(m.(*kmsg.AlterUserSCRAMCredentialsRequest)) {
 			result := kmsg.NewAlterUserSCRAMCredentialsResponseResult()
@@ -324,31 +327,32 @@ func rules() map[int16]authorization {
 		keyConsumerGroupHeartbeat:  mayConsumerGroupHeartbeat,
 		keyConsumerGroupDescribe:   mayConsumerGroupDescribe,
 
-		keySaslHandshake:    open, // where a login means something, the server answers
-		keySaslAuthenticate: open, // likewise
-		21:                  mayDeleteRecords,
-		29:                  onCluster(acl.Describe, clusterRefused), // DescribeAcls
-		30:                  onCluster(acl.Alter, clusterRefused),    // CreateAcls
-		31:                  onCluster(acl.Alter, clusterRefused),    // DeleteAcls
-		keyAlterConfigs:     mayAlterConfigs,
-		35:                  onCluster(acl.Describe, clusterRefused), // DescribeLogDirs
-		43:                  onCluster(acl.Alter, clusterRefused),    // ElectLeaders
-		45:                  onCluster(acl.Alter, clusterRefused),    // AlterPartitionReassignments
-		46:                  onCluster(acl.Describe, clusterRefused), // ListPartitionReassignments
-		keyDescribeQuotas:   onCluster(acl.DescribeConfigs, clusterRefused),
-		keyAlterQuotas:      onCluster(acl.AlterConfigs, clusterRefused),
-		50:                  onCluster(acl.Describe, clusterRefused), // DescribeUserScramCredentials
-		51:                  onCluster(acl.Alter, clusterRefused),    // AlterUserScramCredentials
-		55:                  onCluster(acl.Describe, clusterRefused), // DescribeQuorum
-		keyUpdateFeatures:   onCluster(acl.Alter, clusterRefused),
-		61:                  mayDescribeProducers,
-		keyUnregisterBroker: onCluster(acl.Alter, clusterRefused),
-		65:                  mayDescribeTransactions,
-		66:                  mayListTransactions,
-		71:                  open,                                           // GetTelemetrySubscriptions
-		74:                  onCluster(acl.DescribeConfigs, clusterRefused), // ListConfigResources
-		75:                  mayDescribeTopicPartitions,
-		80:                  onCluster(acl.Alter, clusterRefused), // AddRaftVoter
-		81:                  onCluster(acl.Alter, clusterRefused), // RemoveRaftVoter
+		keySaslHandshake:     open, // where a login means something, the server answers
+		keySaslAuthenticate:  open, // likewise
+		21:                   mayDeleteRecords,
+		29:                   onCluster(acl.Describe, clusterRefused), // DescribeAcls
+		30:                   onCluster(acl.Alter, clusterRefused),    // CreateAcls
+		31:                   onCluster(acl.Alter, clusterRefused),    // DeleteAcls
+		keyAlterConfigs:      mayAlterConfigs,
+		35:                   onCluster(acl.Describe, clusterRefused), // DescribeLogDirs
+		43:                   onCluster(acl.Alter, clusterRefused),    // ElectLeaders
+		45:                   onCluster(acl.Alter, clusterRefused),    // AlterPartitionReassignments
+		46:                   onCluster(acl.Describe, clusterRefused), // ListPartitionReassignments
+		keyDescribeQuotas:    onCluster(acl.DescribeConfigs, clusterRefused),
+		keyAlterQuotas:       onCluster(acl.AlterConfigs, clusterRefused),
+		50:                   onCluster(acl.Describe, clusterRefused), // DescribeUserScramCredentials
+		51:                   onCluster(acl.Alter, clusterRefused),    // AlterUserScramCredentials
+		55:                   onCluster(acl.Describe, clusterRefused), // DescribeQuorum
+		keyUpdateFeatures:    onCluster(acl.Alter, clusterRefused),
+		61:                   mayDescribeProducers,
+		keyUnregisterBroker:  onCluster(acl.Alter, clusterRefused),
+		65:                   mayDescribeTransactions,
+		66:                   mayListTransactions,
+		71:                   open,                                           // GetTelemetrySubscriptions
+		74:                   onCluster(acl.DescribeConfigs, clusterRefused), // ListConfigResources
+		75:                   mayDescribeTopicPartitions,
+		80:                   onCluster(acl.Alter, clusterRefused), // AddRaftVoter
+		81:                   onCluster(acl.Alter, clusterRefused), // RemoveRaftVoter
+		controller.KeyVoters: onCluster(acl.Alter, clusterRefused),
 	}
 }

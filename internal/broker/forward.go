@@ -89,6 +89,8 @@ func notController(resp kmsg.Response) bool {
 		return not(r.ErrorCode)
 	case *controller.JoinResponse:
 		return not(r.ErrorCode)
+	case *controller.VotersResponse:
+		return not(r.ErrorCode)
 	case *kmsg.AddRaftVoterResponse:
 		return not(r.ErrorCode)
 	case *kmsg.RemoveRaftVoterResponse:

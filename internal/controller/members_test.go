@@ -423,8 +423,8 @@ func TestPartitionInTheJointPhase(t *testing.T) {
 				}
 			}
 			n := g.nodes[leader]
-			var stop func()
-			stop = n.Subscribe(func(d Delta) {
+
+			stop := n.Subscribe(func(d Delta) {
 				if n.Image().Quorum.Joint() {
 					cut(true)
 				}

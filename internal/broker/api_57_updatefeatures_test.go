@@ -19,6 +19,7 @@ func TestUpdateFeatures(t *testing.T) {
 		require.Empty(t, told.SupportedFeatures)
 		require.Empty(t, told.FinalizedFeatures)
 
+		h.await(func() bool { return h.nodes[1].metadataImage().NextProducerID > 0 }) // a node that has started asks for ids, which is written
 		before := h.nodes[1].metadataImage().Offset
 		for v := int16(0); v <= 2; v++ {
 			update := func(validate bool, updates ...kmsg.UpdateFeaturesRequestFeatureUpdate) *kmsg.UpdateFeaturesResponse {

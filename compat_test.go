@@ -44,6 +44,8 @@ func TestCompatTable(t *testing.T) {
 			name = "joining a cluster (private)"
 		case 32102:
 			name = "who votes in the metadata quorum (private)"
+		case 32103:
+			name = "batches for a damaged replica (private)"
 		}
 		fmt.Fprintf(&table, "| %d | %s | %d–%d |\n", key, name, v.Min, v.Max)
 	}

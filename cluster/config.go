@@ -78,6 +78,10 @@ type Config struct {
 
 	// ReplicaLagTime is how long a follower may lag before it leaves the ISR (Kafka: replica.lag.time.max.ms). 0 means 30 s.
 	ReplicaLagTime time.Duration
+	// ScrubInterval is how often everything that is stored is read and checked. 0 means once a day, negative never.
+	ScrubInterval time.Duration
+	// ScrubRate is how many bytes a second that reads. 0 means 16 MiB, negative unlimited.
+	ScrubRate int64
 
 	// MaxBytes is how large the node's logs may be together before records from clients are refused (NOT_ENOUGH_REPLICAS, which clients repeat) until retention has made room. Reads, replication, groups and
 	// metadata go on. 0 means no limit.

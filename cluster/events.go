@@ -8,6 +8,8 @@ type Listener struct {
 	ISRChanged     func(ISRChange)
 	Truncated      func(Truncation)
 	ReplicaOffline func(ReplicaError)
+	// Repair says that damage was found in what is stored, and again what became of it.
+	Repair func(RepairStatus)
 	// CompactionFailed says that a log is not compacted for a while, and why; it is tried again later. Status has the logs that are left alone now.
 	CompactionFailed func(CompactionError)
 	// Fenced says that the controller considers the node dead, or that the node has not reached a controller for SessionTimeout: it serves nothing until it is back.

@@ -136,6 +136,7 @@ func (n *Node) build(ctx context.Context) error {
 		Credentials: credentials, ACLs: security.ACLs,
 		Static: c.static(), AutoCreate: c.AutoCreateTopics,
 		HeartbeatInterval: c.HeartbeatInterval, SessionTimeout: c.SessionTimeout, LagTime: c.ReplicaLagTime,
+		ScrubInterval: c.ScrubInterval, ScrubRate: c.ScrubRate,
 		MaxBytes: c.MaxBytes, ReserveBytes: c.ReserveBytes,
 		Events: n.brokerEvents(), Logger: c.Logger,
 	})
@@ -227,6 +228,9 @@ func (n *Node) brokerEvents() broker.Events {
 		}
 	}
 	ev.Replica = replication.Events{}
+	if f := l.Repair; f != nil {
+		ev.Repair = func(r broker.Repair) { f(repairStatus(r)) }
+	}
 	if f := l.ISRChanged; f != nil {
 		ev.Replica.ISRChanged = func(topic string, partition int32, isr []int32) {
 			f(ISRChange{Topic: topic, Partition: partition, ISR: isr})

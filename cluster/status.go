@@ -25,6 +25,7 @@ type Status struct {
 	Brokers     []BrokerStatus
 	Topics      []TopicStatus
 	Replicas    []ReplicaStatus // of this node
+	Repairs     []RepairStatus  // of this node, the last ones
 	Space       SpaceStatus
 	// Coordinators are the group coordinators on this node: one for each partition of __consumer_offsets that it leads.
 	Coordinators []CoordinatorStatus
@@ -133,6 +134,9 @@ func (n *Node) Status() Status {
 	slices.SortFunc(s.Topics, func(a, b TopicStatus) int { return cmp.Compare(a.Name, b.Name) })
 	for _, r := range n.broker.Replicas() {
 		s.Replicas = append(s.Replicas, ReplicaStatus{Topic: r.Topic, Partition: r.Partition, Role: roleName(r.Role), Offsets: r.Offsets, Err: r.Err})
+	}
+	for _, r := range n.broker.Repairs() {
+		s.Repairs = append(s.Repairs, repairStatus(r))
 	}
 	for _, g := range n.broker.Coordinators() {
 		s.Coordinators = append(s.Coordinators, CoordinatorStatus{

@@ -109,5 +109,8 @@ func (l *Log) setConfigLocked(c Config) {
 		l.mu.recoder = nil
 	}
 	l.mu.config = c
+	if c.Compacted {
+		l.repairs.gaps.Store(true)
+	}
 	l.mu.jitter = jitter(c)
 }

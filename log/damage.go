@@ -42,7 +42,7 @@ type repairs struct {
 	id      TopicID // for the seals
 	mu      sync.Mutex
 	damage  atomic.Pointer[[]Damage] // by From, without overlaps; nil: none. Replaced under mu
-	gaps    atomic.Bool              // there are offsets without batches, as in the log that this one is a copy of
+	gaps    atomic.Bool              // there may be offsets without batches: it is or was compacted, or is a copy of a log that was
 	derived atomic.Bool              // producers could not be made, for lack of good bytes
 }
 
@@ -121,22 +121,26 @@ func segmentDamage(s *segment.Segment, list []segment.Damage) []Damage {
 }
 
 // gapless tells whether every offset of the log belongs to a batch.
-func (l *Log) gapless() bool {
-	l.mu.Lock()
-	compacted := l.mu.config.Compacted
-	l.mu.Unlock()
-	return !compacted && !l.repairs.gaps.Load() && l.home.cleaned(l.key) == 0
+func (l *Log) gapless() bool { return !l.repairs.gaps.Load() }
+
+// Suspect marks an offset as damaged that could not be read, until a scrub tells how far the damage goes.
+func (l *Log) Suspect(offset int64, why error) error {
+	return l.suspect(Damage{From: offset, To: offset + 1, Path: l.dir, Reason: why}, l.cuts.Load())
 }
 
-// Check checks the bytes of a slice that has been read: every batch's CRC, its leader epoch, and that offsets go on. Where it is wrong one offset is marked as damaged: how far it goes a scrub tells, for the batch cannot be believed.
+// Check checks the bytes of the slice, that have been read: every batch's CRC, its leader epoch, and that offsets go on. Where it is wrong one offset is marked as damaged: how far it goes a scrub tells, for the batch cannot be believed.
 // Error: *DamagedError. Safe for concurrent use.
-func (l *Log) Check(sl Slice, data []byte) error {
+func (s Slice) Check(data []byte) error {
+	l := s.l
+	if l == nil {
+		return nil
+	}
 	gapless := l.gapless()
-	expect := sl.Offset
-	if h := record.Batch(data); gapless && len(data) >= record.HeaderSize && (h.BaseOffset() != sl.Offset || h.BaseOffset() > sl.want || h.NextOffset() <= sl.want) {
-		path, at := sl.s.Location()
-		why := &record.CorruptError{BaseOffset: h.BaseOffset(), Reason: fmt.Sprintf("batch of [%d, %d) where offset %d should be", h.BaseOffset(), h.NextOffset(), sl.want)}
-		return l.suspect(Damage{From: sl.want, To: sl.want + 1, Path: path, Position: at, Bytes: record.HeaderSize, Reason: why}, sl.cuts)
+	expect := s.Offset
+	if h := record.Batch(data); gapless && len(data) >= record.HeaderSize && (h.BaseOffset() != s.Offset || h.BaseOffset() > s.want || h.NextOffset() <= s.want) {
+		path, at := s.s.Location()
+		why := &record.CorruptError{BaseOffset: h.BaseOffset(), Reason: fmt.Sprintf("batch of [%d, %d) where offset %d should be", h.BaseOffset(), h.NextOffset(), s.want)}
+		return l.suspect(Damage{From: s.want, To: s.want + 1, Path: path, Position: at, Bytes: record.HeaderSize, Reason: why}, s.cuts)
 	}
 	for pos := 0; pos < len(data); {
 		b, _, err := record.Split(data[pos:])
@@ -147,8 +151,8 @@ func (l *Log) Check(sl Slice, data []byte) error {
 			err = l.judge(b, expect, gapless && pos > 0)
 		}
 		if err != nil {
-			path, at := sl.s.Location()
-			return l.suspect(Damage{From: expect, To: expect + 1, Path: path, Position: at + int64(pos), Bytes: int64(len(b)), Reason: err}, sl.cuts)
+			path, at := s.s.Location()
+			return l.suspect(Damage{From: expect, To: expect + 1, Path: path, Position: at + int64(pos), Bytes: int64(len(b)), Reason: err}, s.cuts)
 		}
 		expect = b.NextOffset()
 		pos += len(b)

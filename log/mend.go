@@ -140,7 +140,7 @@ func (l *Log) sealRebuilt(base, cuts int64) error {
 	}
 	if len(v.Damage) > 0 {
 		l.setDamage(base, s.EndOffset(), segmentDamage(s, v.Damage))
-		return &CopyError{Offset: v.Damage[0].From, Reason: "what was written is not what can be read"}
+		return &StorageError{Path: s.Path(), Op: "read", Err: v.Damage[0].Reason} // the disk does not keep what it is given
 	}
 	f := segment.SealFile{TopicID: l.repairs.id, Partition: l.key.partition, Base: base, Next: s.EndOffset(), Batches: v.Batches, Log: segment.FileSum{Size: v.Size, Hash: v.Hash}}
 	if err := s.SumIndexes(&f); err != nil {

@@ -36,7 +36,7 @@ func (f *life) wrongReads() (wrong, refused int) {
 		if err == nil {
 			var got []byte
 			if got, err = sl.Append(nil); err == nil {
-				err = f.l.Check(sl, got)
+				err = sl.Check(got)
 			}
 			sl.Release()
 			if err == nil && len(got) > 0 && string(got) != string(b) {

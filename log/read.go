@@ -16,6 +16,7 @@ import (
 type Slice struct {
 	Offset int64 // base offset of the first batch; may be below the offset asked for
 	s      segment.Slice
+	l      *Log
 	want   int64 // the offset asked for
 	cuts   int64
 }
@@ -58,7 +59,7 @@ func (l *Log) Read(offset, end int64, limit int, atLeastOne bool) (Slice, error)
 		var sl segment.Slice
 		sl, err = l.readOnce(offset, end, limit, atLeastOne)
 		if err == nil {
-			return Slice{Offset: sl.BaseOffset(), s: sl, want: offset, cuts: cuts}, nil
+			return Slice{Offset: sl.BaseOffset(), s: sl, l: l, want: offset, cuts: cuts}, nil
 		}
 		if !errors.Is(err, ErrTruncated) && !errors.Is(err, segment.ErrDeleted) {
 			return Slice{}, err

@@ -98,6 +98,7 @@ func (l *Log) listLog() (found, error) {
 func openLog(h *home, key partitionKey, dir string, c Config) (*Log, error) {
 	l := &Log{dir: dir, key: key, home: h, fs: h.fs, logger: c.Logger}
 	l.mu.producers = newProducerState()
+	l.repairs.gaps.Store(h.cleaned(key) > 0)
 	l.setConfigLocked(c)
 	f, err := l.listLog()
 	if err == nil && len(f.swaps) > 0 {

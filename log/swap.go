@@ -115,6 +115,7 @@ func (l *Log) swap(old []*segment.Segment, built *segment.Segment) error {
 	list := slices.Concat(segs[:i], []*segment.Segment{fresh}, segs[i+len(old):])
 	l.segments.Store(&list)
 	l.mu.Unlock()
+	l.setDamage(base, end, nil) // whoever built it has checked every batch
 	for _, s := range old {
 		if e := s.Release(); err == nil {
 			err = e
@@ -163,14 +164,16 @@ func (l *Log) completeSwap(base int64, old []int64) error {
 		if b == base {
 			continue
 		}
-		for _, suffix := range append([]string{segment.LogSuffix}, indexSuffixes[:]...) {
+		for _, suffix := range append([]string{segment.SealSuffix, segment.LogSuffix}, indexSuffixes[:]...) {
 			if err := l.removeIfThere(segment.FileName(b, suffix)); err != nil {
 				return err
 			}
 		}
 	}
-	if err := l.removeIfThere(segment.FileName(base, segment.LogSuffix)); err != nil {
-		return err
+	for _, suffix := range []string{segment.SealSuffix, segment.LogSuffix} {
+		if err := l.removeIfThere(segment.FileName(base, suffix)); err != nil {
+			return err
+		}
 	}
 	for _, suffix := range indexSuffixes { // those that still have their .swap
 		_, err := l.fs.Stat(l.dir + "/" + segment.FileName(base, suffix+swapSuffix))

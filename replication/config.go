@@ -94,6 +94,7 @@ func (c Config) validate() error {
 type Events struct {
 	ISRChanged func(topic string, partition int32, isr []int32)    // as leader
 	Offline    func(topic string, partition int32, err error)      // a disk error took the replica down
+	Damaged    func(topic string, partition int32, offset int64)   // a read met bytes that are not what was written, or that the disk does not give
 	Truncated  func(topic string, partition int32, from, to int64) // as follower: the offsets in [from, to) were cut off
 }
 

@@ -68,6 +68,9 @@ type FetcherConfig struct {
 	Timeout           time.Duration // replica.socket.timeout.ms, beyond MaxWait; 0 = 30 s
 	Logger            *slog.Logger
 
+	// OnCorrupt is called, with no lock held, when what the leader sent of a partition is damaged. It must not block. Nil: nobody is told.
+	OnCorrupt func(topic string, partition int32, offset int64, err error)
+
 	// OnPanic is called, with no lock held, when the fetcher's goroutine panicked, which ends it; the fetcher counts as closed then. The owner fails its node. Nil lets the panic end the process.
 	OnPanic func(value any, stack []byte)
 }

@@ -183,6 +183,9 @@ func (f *Fetcher) handle(e *followed, p *FetchedPartition) {
 	e.answered = true
 	if p.Err == nil {
 		if err := e.replica.receive(e.asked, p); err != nil {
+			if report := f.config.OnCorrupt; report != nil && !isStorageError(err) {
+				report(e.name.topic, e.name.partition, e.asked.offset, err)
+			}
 			f.pause(e, err)
 			return
 		}

@@ -76,11 +76,31 @@ func (r *Replica) read(res *ReadResult, offset int64, as Reader, maxBytes int, a
 	res.Slice, res.Err = r.log.Read(offset, res.Bound, maxBytes, atLeastOne)
 	switch {
 	case res.Err == nil:
+	case isDamage(res.Err):
+		// Others have these bytes: the replica goes on with the rest.
+		if _, known := errors.AsType[*log.DamagedError](res.Err); !known {
+			res.Err = r.log.Suspect(offset, res.Err)
+		}
+		if f := r.config.Events.Damaged; f != nil {
+			f(r.config.Topic, r.config.Partition, offset)
+		}
 	case isStorageError(res.Err):
 		r.storageFailed(res.Err)
 	case errors.Is(res.Err, log.ErrTruncated):
 		res.Err = ErrNotLeader // the log is being cut again and again: a reader had better look for the leader
 	}
+}
+
+// isDamage tells whether a read failed for stored bytes, not for all that is stored.
+func isDamage(err error) bool {
+	if _, ok := errors.AsType[*log.CorruptError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[*log.DamagedError](err); ok {
+		return true
+	}
+	e, ok := errors.AsType[*log.StorageError](err)
+	return ok && e.Op == "read"
 }
 
 // FollowerFetch is one follower's fetch of this partition.

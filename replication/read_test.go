@@ -162,7 +162,7 @@ func TestWatch(t *testing.T) {
 	})
 }
 
-// TestReadError: a disk that cannot be read takes the replica down, so that somebody else leads.
+// TestReadError: bytes that a disk does not give are damage, which others may mend; the replica goes on. Who finds that nothing helps takes it down, so that somebody else leads.
 func TestReadError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newTestCluster(t, clusterConfig{nodes: 1, minISR: 1})
@@ -179,6 +179,10 @@ func TestReadError(t *testing.T) {
 		})
 		res := r.Read(ReadOptions{Offset: 1001, MaxBytes: 100, CurrentLeaderEpoch: -1})
 		require.ErrorIs(t, res.Err, broken)
+		require.True(t, isDamage(res.Err))
+		require.NoError(t, r.CheckLeader(-1))
+		require.Len(t, r.Log().Damage(), 1)
+		r.Fail(broken)
 		assert.ErrorIs(t, r.CheckLeader(-1), broken)
 		assert.Equal(t, "offline", r.Status().Role.String())
 		c.node(1).disk.SetFault(nil)

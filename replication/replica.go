@@ -172,6 +172,9 @@ func (r *Replica) failLocked(err error, fx *effects) {
 	r.mu.synced.release()
 }
 
+// Fail takes the replica offline, for a reason that its owner has found: it answers everything with err, and somebody else may lead.
+func (r *Replica) Fail(err error) { r.storageFailed(err) }
+
 // storageFailed is failLocked for callers without the lock.
 func (r *Replica) storageFailed(err error) {
 	r.lock()

@@ -151,6 +151,7 @@ func apis() []api {
 
 		// private, of this package's Admin
 		{controller.KeyVoters, 0, 0, (*Broker).changeVoters, false, false},
+		{KeyRange, 0, 0, (*Broker).readRange, true, true},
 	}
 }
 
@@ -163,6 +164,8 @@ func NewRequest(key int16) kmsg.Request {
 		return &controller.JoinRequest{}
 	case controller.KeyVoters:
 		return &controller.VotersRequest{}
+	case KeyRange:
+		return &RangeRequest{}
 	}
 	return kmsg.RequestForKey(key)
 }

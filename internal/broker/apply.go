@@ -222,6 +222,9 @@ func (a *applier) open(states []*localState) {
 	inParallel(fresh, a.openOne)
 	for _, s := range fresh {
 		a.b.replicas.add(s.part)
+		if s.part.replica != nil && len(s.part.replica.Log().Damage()) > 0 {
+			a.b.scrubber.suspect(s.part, 0)
+		}
 	}
 }
 
@@ -368,6 +371,9 @@ func (a *applier) fetcher(leader int32) *replication.Fetcher {
 	f := a.fetchers[leader]
 	if f == nil {
 		f = replication.NewFetcher(replication.FetcherConfig{
+			OnCorrupt: func(topic string, partition int32, offset int64, err error) {
+				a.b.complain(leader, topic, partition, offset, err)
+			},
 			Source: newSource(a.b, leader), Leader: leader, MaxWait: a.b.c.FetchMaxWait, Logger: a.b.c.Logger,
 		})
 		a.fetchers[leader] = f

@@ -45,6 +45,9 @@ type Config struct {
 	LagTime           time.Duration // replica.lag.time.max.ms; 0 = 30 s
 	FetchMaxWait      time.Duration // replica.fetch.wait.max.ms; 0 = 500 ms
 
+	ScrubInterval time.Duration // between two readings of everything that is stored; 0 = a day, negative = never
+	ScrubRate     int64         // bytes a second of it; 0 = 16 MiB, negative = unlimited
+
 	MaxBytes     int64 // of all logs together before clients' records are refused; 0 = no limit
 	ReserveBytes int64 // of the disk that clients' records leave free; 0 = none
 
@@ -56,6 +59,7 @@ type Config struct {
 type Events struct {
 	LeaderChanged func(topic string, partition, leader, epoch int32) // as this node applied it
 	Replica       replication.Events
+	Repair        func(Repair) // damage was found, or what became of it
 	// CompactionFailed: a log is not compacted for a while; see Cleaning.
 	CompactionFailed func(topic string, partition int32, err error)
 	Fenced           func() // the broker lost its controller and stopped serving, or the controller fenced it
@@ -73,6 +77,12 @@ func (c Config) withDefaults() Config {
 	def(&c.SessionTimeout, 9*time.Second)
 	def(&c.LagTime, 30*time.Second)
 	def(&c.FetchMaxWait, 500*time.Millisecond)
+	if c.ScrubInterval == 0 {
+		c.ScrubInterval = defaultScrubInterval
+	}
+	if c.ScrubRate == 0 {
+		c.ScrubRate = defaultScrubRate
+	}
 	return c
 }
 
@@ -125,6 +135,7 @@ type Broker struct {
 	autoCreate  autoCreator
 	groups      *groups.Coordinators
 	cleaner     *cleaner
+	scrubber    *scrubber
 	raftOut     raftSender
 	sessions    sessionCache
 	parked      parkedFetches
@@ -175,6 +186,7 @@ func New(c Config) (*Broker, error) {
 	b.space.b = b
 	b.life = newLifecycle(b)
 	b.cleaner = newCleaner(b)
+	b.scrubber = newScrubber(b)
 	b.ids.b, b.autoCreate.b = b, b
 	var err error
 	if b.groups, err = b.newGroups(); err != nil {
@@ -440,6 +452,11 @@ func (b *Broker) brokerEpochOf(id int32) int64 {
 func (b *Broker) replicaEvents() replication.Events {
 	ev := b.c.Events.Replica
 	ev.Offline = b.offline
+	ev.Damaged = func(topic string, partition int32, offset int64) {
+		if p := b.replicas.get(topic, partition); p != nil {
+			b.scrubber.suspect(p, offset)
+		}
+	}
 	return ev
 }
 

@@ -72,6 +72,8 @@ var errorCodes = []errorCode{
 	{kafka: kerr.NotEnoughReplicas, err: &log.FullError{}, match: is[*log.FullError]}, // every client tries again after a pause, and does not take the partition for gone as with KAFKA_STORAGE_ERROR
 	{kafka: kerr.KafkaStorageError, err: &log.StorageError{Op: "remote", Err: kerr.KafkaStorageError}, match: is[*log.StorageError], back: true},
 	{kafka: kerr.KafkaStorageError, err: &log.CorruptError{}, match: is[*log.CorruptError]}, // damage below what was synced: this replica cannot serve, others may
+	{kafka: kerr.KafkaStorageError, err: &log.DamagedError{}, match: is[*log.DamagedError]}, // until it is mended
+	{kafka: kerr.KafkaStorageError, err: &log.CopyError{}, match: is[*log.CopyError]},
 	{kafka: kerr.KafkaStorageError, err: &log.TopicIDError{}, match: is[*log.TopicIDError]}, // another incarnation's directory is in the way
 	{kafka: kerr.NotLeaderForPartition, err: log.ErrClosed},
 	{kafka: kerr.NotLeaderForPartition, err: log.ErrTruncated}, // handlers read again; what still meets it came in the middle of a leader change

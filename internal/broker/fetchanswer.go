@@ -182,7 +182,11 @@ func (op *fetchOp) fill(p *kmsg.FetchResponseTopicPartition, a *fetchAnswer, fil
 	}
 	from := len(*op.buf)
 	var whole []byte
-	whole, a.err = a.result.Slice.Append(*op.buf)
+	if whole, a.err = a.result.Slice.Append(*op.buf); a.err == nil {
+		if a.err = a.result.Slice.Check(whole[from:]); a.err != nil {
+			op.suspect(a)
+		}
+	}
 	a.result.Slice.Release()
 	if errors.Is(a.err, log.ErrTruncated) {
 		a.err = nil // cut off since it was found: nothing for now, and another look for the next answer
@@ -194,6 +198,15 @@ func (op *fetchOp) fill(p *kmsg.FetchResponseTopicPartition, a *fetchAnswer, fil
 	*op.buf = whole
 	p.RecordBatches = whole[from:len(whole):len(whole)]
 	return nil
+}
+
+// suspect has a log looked at that turned out to be damaged.
+func (op *fetchOp) suspect(a *fetchAnswer) {
+	if part := a.p.watched; part != nil {
+		op.b.scrubber.suspect(part, a.p.want.offset)
+	} else if part, err := op.find(a.p.key); err == nil {
+		op.b.scrubber.suspect(part, a.p.want.offset)
+	}
 }
 
 // addAborted lists the aborted transactions that a read_committed consumer needs to know; more than it needs does no harm.

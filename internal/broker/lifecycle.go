@@ -52,6 +52,7 @@ type lifecycle struct {
 	lastCheckpoint time.Time
 	nextRetention  time.Time
 	nextClean      time.Time
+	nextScrub      time.Time
 	clock          wallClock
 	lastTick       time.Time
 	background     atomic.Bool // a checkpoint or tick is under way
@@ -165,6 +166,7 @@ func (l *lifecycle) run() {
 	l.lastCheckpoint, l.lastTick = time.Now(), time.Now()
 	l.nextRetention = time.Now().Add(retentionDelay)
 	l.nextClean = time.Now().Add(l.b.cleaner.backoff())
+	l.nextScrub = time.Now().Add(min(scrubDelay, l.b.c.ScrubInterval))
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	next, pause := time.Now(), retryMin
@@ -348,7 +350,11 @@ func (l *lifecycle) periodic(now time.Time) time.Time {
 		}
 		l.nextClean = now.Add(l.b.cleaner.backoff())
 	}
-	for _, due := range []time.Time{l.nextRetention, l.nextClean} {
+	if l.b.c.ScrubInterval > 0 && !now.Before(l.nextScrub) {
+		l.b.scrubber.all()
+		l.nextScrub = now.Add(l.b.c.ScrubInterval)
+	}
+	for _, due := range []time.Time{l.nextRetention, l.nextClean, l.nextScrub} {
 		if due.After(now) && due.Before(tick) {
 			tick = due
 		}

@@ -154,7 +154,8 @@ func TestRestartOfOnlyReplica(t *testing.T) {
 	}
 }
 
-// A log that is shorter than it must be shows only when it is opened, after the registration vouched for it: the node takes that back before it could lead.
+// A log that is shorter than it must be shows only when it is opened, after the registration vouched for it: the node takes that back before it could lead, and the
+// others mend the log.
 func TestRestartWithDamagedLog(t *testing.T) {
 	for _, how := range []struct {
 		name string
@@ -184,8 +185,11 @@ func TestRestartWithDamagedLog(t *testing.T) {
 				require.NoError(t, f.Close())
 				// The victim would be elected as soon as the session of the last one ends.
 				startInOrder(t, c, []int32{victim, behind, last}, 15*time.Second)
-				c.AwaitISR("t", 0, 2)
+				c.AwaitISR("t", 0, 3)
 				assert.NotEqual(t, victim, c.Leader("t", 0))
+				for _, r := range c.Node(victim).Status().Repairs {
+					assert.False(t, r.Mended.IsZero(), "%v", r)
+				}
 				assert.Equal(t, want, values(c, "t"))
 				assert.Zero(t, g.n.Load(), "unclean elections")
 			})

@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/cespare/xxhash/v2"
+	"github.com/insynclog/insync/log"
 	"github.com/insynclog/insync/log/record"
 	"github.com/klauspost/compress/zstd"
 	"github.com/stretchr/testify/assert"
@@ -589,6 +590,19 @@ func (v *verifier) log(w *logWorld) {
 	v.is("topic id", v.text("partition.metadata", w.files["ledger-6/partition.metadata"])[1]["topicId"], w.topicID.String())
 	v.is("high watermark", v.offsets("replication-offset-checkpoint", "highWatermark", w.files), map[string]string{"facts-2": "6", "ledger-6": "9"})
 	v.is("recovery point", v.offsets("recovery-point-offset-checkpoint", "recoveryPoint", w.files), map[string]string{"facts-2": "6", "ledger-6": "11"})
+	seal := v.decode("seal", w.files["facts-2/00000000000000000000.seal"])
+	id := log.TopicID{2}
+	sealed := values{
+		"magic": []byte("ipsl"), "version": int64(1), "crc": seal["crc"], "topicId": id[:], "partition": int64(2), "baseOffset": int64(0), "nextOffset": int64(4),
+		"batches": int64(len(v.batches(w.files["facts-2/00000000000000000000.log"]))),
+	}
+	for _, kind := range []string{"log", "index", "timeindex", "txnindex"} {
+		sealed[kind+"Size"], sealed[kind+"Hash"] = int64(-1), uint64(0)
+		if b, ok := w.files["facts-2/00000000000000000000."+kind]; ok {
+			sealed[kind+"Size"], sealed[kind+"Hash"] = int64(len(b)), xxhash.Sum64(b)
+		}
+	}
+	v.fields("seal", seal, sealed)
 	v.is("compacted", v.offsets("cleaner-offset-checkpoint", "firstDirtyOffset", w.files), map[string]string{"facts-2": "4"})
 	state := v.text("broker-state", w.files["broker-state"])
 	v.fields("broker state", v.json("broker-state.json", []byte(state[0]["state"].(string))), values{

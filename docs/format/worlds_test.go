@@ -394,4 +394,7 @@ func runCompacted(t *testing.T, d *log.Directory) {
 	l.SetHighWatermark(6)
 	_, err = l.Compact(&log.Compactor{}, log.CompactionPolicy{}, time.Now())
 	require.NoError(t, err)
+	scrubbed, err := l.Scrub(log.Scrubber{})
+	require.NoError(t, err)
+	require.Equal(t, 1, scrubbed.Sealed)
 }

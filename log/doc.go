@@ -15,6 +15,7 @@
 //
 //	<topic>-<partition>/
 //	    00000000000000000000.log .index .timeindex .txnindex    one segment (package segment)
+//	    00000000000000000000.seal                               what they hold, once the segment is rolled
 //	    00000000000000004711.log ...                            the active one
 //	    00000000000000004711.snapshot .producers                producer state in front of that offset; proof that all below was synced
 //	    leader-epoch-checkpoint                                 which leader epoch starts at which offset
@@ -22,7 +23,7 @@
 //
 // beside, in the node's directory: meta.properties, .lock, .kafka_cleanshutdown and the checkpoints of recovery points, high
 // watermarks and log start offsets; and broker-state, which tells a crash that lost nothing from one that may have. Names and layouts are Kafka's, except for
-// .producers and broker-state, which Kafka ignores.
+// .producers, .seal and broker-state, which Kafka ignores.
 //
 // # Invariants
 //
@@ -42,6 +43,14 @@
 // Compact reads the keys of the dirty part into a bounded table, then goes through all segments below FirstUncleanable, in groups that fit into one segment, and drops what the table says is superseded.
 // Offsets never change: there are gaps inside batches and between them, but none between segments, for the last batch of each stays, if need be empty. A new segment takes the place of the old ones in steps (swap.go) that a crash may interrupt anywhere;
 // what is read meanwhile is read to its end.
+//
+// # Damage
+//
+// Scrub finds what is not as it was written, Damage lists it, and Mend puts another copy's bytes in its place:
+//
+//   - A range is marked in memory, not in its file. After a crash the seal, the CRCs or the recovery find it again.
+//   - A seal goes, durably, before its segment changes, and comes back after a scrub has read the segment.
+//   - A mended segment takes the place of the old one by the steps of a compaction (swap.go), each of which a crash may follow.
 //
 // # Concurrency
 //

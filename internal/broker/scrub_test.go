@@ -1,0 +1,86 @@
+package broker
+
+import (
+	"testing"
+	"time"
+
+	"github.com/insynclog/insync/log"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+func TestRangeCodec(t *testing.T) {
+	req := &RangeRequest{TopicID: log.TopicID{1, 2, 15: 9}, Partition: 3, Offset: 4711, End: 1 << 40, Bytes: 1 << 20, Complaint: true}
+	var back RangeRequest
+	require.NoError(t, back.ReadFrom(req.AppendTo(nil)))
+	assert.Equal(t, *req, back)
+	for cut := range req.AppendTo(nil) {
+		require.Error(t, new(RangeRequest).ReadFrom(req.AppendTo(nil)[:cut]))
+	}
+	resp := &RangeResponse{ErrorCode: 56, Batches: []byte("batches")}
+	var got RangeResponse
+	require.NoError(t, got.ReadFrom(resp.AppendTo(nil)))
+	assert.Equal(t, *resp, got)
+	require.Error(t, got.ReadFrom([]byte{1}))
+}
+
+// A follower that was sent damaged bytes tells the leader, which looks, and gets them back from a follower. Nobody reads them meanwhile.
+func TestComplaintIsLookedInto(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := newHarness(t, 3, nil)
+		id := h.create(1, "t", 1, 3)
+		lead := h.leader("t", 0)
+		for _, v := range []string{"a", "b", "c"} {
+			lead.mustProduce("t", 0, v)
+		}
+		h.isr("t", 0, 3)
+		r, ok := lead.Replica("t", 0)
+		require.True(t, ok)
+		require.NoError(t, lead.disk.Corrupt(r.Log().Dir()+"/00000000000000000000.log", 66, 1)) // in the first batch's records
+		resp := call[*RangeResponse](lead, &RangeRequest{TopicID: id, Offset: 0, End: 0, Complaint: true})
+		require.Zero(t, resp.ErrorCode)
+		time.Sleep(time.Second)
+		repairs := lead.Repairs()
+		require.Len(t, repairs, 1)
+		assert.Equal(t, []int64{0, 1}, []int64{repairs[0].Damage.From, repairs[0].Damage.To})
+		assert.False(t, repairs[0].Mended.IsZero())
+		got := call[*kmsg.FetchResponse](lead, fetchRequest("t", 0, 0)).Topics[0].Partitions[0]
+		assert.Equal(t, []string{"a", "b", "c"}, values(t, got.RecordBatches, 0))
+		resp = call[*RangeResponse](lead, &RangeRequest{TopicID: id, Offset: 1, End: 2, Bytes: 100})
+		assert.Equal(t, []string{"b"}, values(t, resp.Batches, 1))
+		assert.Equal(t, kerr.OffsetNotAvailable.Code, call[*RangeResponse](lead, &RangeRequest{TopicID: id, Offset: 3, End: 4}).ErrorCode)
+	})
+}
+
+// With no other copy the exact range is told and not served; what lies in front of it and behind it is.
+func TestDamageWithoutAnotherCopy(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := newHarness(t, 1, nil)
+		id := h.create(1, "t", 1, 1)
+		n := h.nodes[1]
+		for _, v := range []string{"a", "b", "c"} {
+			n.mustProduce("t", 0, v)
+		}
+		r, ok := n.Replica("t", 0)
+		require.True(t, ok)
+		size := r.Log().SizeBytes() / 3
+		require.NoError(t, n.disk.Corrupt(r.Log().Dir()+"/00000000000000000000.log", size+66, 1))
+		fetch := func(offset int64) kmsg.FetchResponseTopicPartition {
+			return call[*kmsg.FetchResponse](n, fetchRequest("t", 0, offset)).Topics[0].Partitions[0]
+		}
+		assert.Equal(t, kerr.KafkaStorageError.Code, fetch(0).ErrorCode, "the first time all of it is read, and found wrong")
+		time.Sleep(time.Second)
+		require.Len(t, n.Repairs(), 1)
+		d := n.Repairs()[0]
+		assert.Equal(t, []int64{1, 2, size, size}, []int64{d.Damage.From, d.Damage.To, d.Damage.Position, d.Damage.Bytes})
+		assert.True(t, d.Mended.IsZero())
+		assert.Equal(t, []string{"a"}, values(t, fetch(0).RecordBatches, 0))
+		assert.Equal(t, kerr.KafkaStorageError.Code, fetch(1).ErrorCode)
+		assert.Equal(t, []string{"c"}, values(t, fetch(2).RecordBatches, 2))
+		assert.Equal(t, kerr.KafkaStorageError.Code, call[*RangeResponse](n, &RangeRequest{TopicID: id, Offset: 1, End: 2, Bytes: 100}).ErrorCode)
+		n.mustProduce("t", 0, "d") // the log goes on
+		assert.Equal(t, []string{"c", "d"}, values(t, fetch(2).RecordBatches, 2))
+	})
+}

@@ -17,14 +17,14 @@ const KeyRange int16 = 32103
 
 // Range (32103), version 0, between nodes only. Body of the request:
 //
-//	16 bytes topic id, int32 partition, int64 offset, int64 end, int32 bytes, bool complaint
+//	16 bytes topic id, int32 partition, int64 offset, int64 end, int32 bytes, int8 kind: 0 batches, 1 complaint, 2 hash
 //
 // and of the response:
 //
 //	int16 error code, then whole batches: from the one that holds offset on, or the first behind it
 
 // RangeRequest asks a replica for its batches of the offsets [Offset, End), about Bytes of them. It reads what is committed, and a leader what it has. With Complaint it asks for nothing: what the replica sent
-// of Offset was damaged, and it should have a look at it.
+// of Offset was damaged, and it should have a look at it. With Hash it asks for the xxhash64 of the batches alone, 8 bytes, or none if no batch begins or ends at the borders.
 //
 // Answers: KAFKA_STORAGE_ERROR: it is damaged there, too; NOT_LEADER_OR_FOLLOWER; UNKNOWN_TOPIC_ID; OFFSET_OUT_OF_RANGE.
 type RangeRequest struct {
@@ -33,6 +33,7 @@ type RangeRequest struct {
 	Offset, End int64
 	Bytes       int32
 	Complaint   bool
+	Hash        bool
 }
 
 // RangeResponse answers a RangeRequest.
@@ -64,21 +65,24 @@ func (r *RangeRequest) AppendTo(dst []byte) []byte {
 	dst = be.AppendUint32(append(dst, r.TopicID[:]...), uint32(r.Partition))
 	dst = be.AppendUint64(be.AppendUint64(dst, uint64(r.Offset)), uint64(r.End))
 	dst = be.AppendUint32(dst, uint32(r.Bytes))
-	if r.Complaint {
+	switch {
+	case r.Complaint:
 		return append(dst, 1)
+	case r.Hash:
+		return append(dst, 2)
 	}
 	return append(dst, 0)
 }
 
 // ReadFrom decodes a request.
 func (r *RangeRequest) ReadFrom(src []byte) error {
-	if len(src) != rangeRequestBytes || src[rangeRequestBytes-1] > 1 {
+	if len(src) != rangeRequestBytes || src[rangeRequestBytes-1] > 2 {
 		return errMalformedRange
 	}
 	be := binary.BigEndian
 	copy(r.TopicID[:], src)
 	r.Partition, r.Offset, r.End = int32(be.Uint32(src[16:])), int64(be.Uint64(src[20:])), int64(be.Uint64(src[28:]))
-	r.Bytes, r.Complaint = int32(be.Uint32(src[36:])), src[40] == 1
+	r.Bytes, r.Complaint, r.Hash = int32(be.Uint32(src[36:])), src[40] == 1, src[40] == 2
 	return nil
 }
 
@@ -139,6 +143,16 @@ func (b *Broker) batchesOf(req *RangeRequest) ([]byte, error) {
 	}
 	if req.Offset >= bound {
 		return nil, replication.ErrOffsetNotAvailable
+	}
+	if req.Hash {
+		if req.End > bound {
+			return nil, replication.ErrOffsetNotAvailable
+		}
+		hash, ok, err := l.HashRange(log.Range{From: req.Offset, To: req.End})
+		if err != nil || !ok {
+			return nil, err
+		}
+		return binary.BigEndian.AppendUint64(nil, hash), nil
 	}
 	sl, err := l.Read(req.Offset, min(req.End, bound), int(min(req.Bytes, rangeBytes)), true)
 	if err != nil {

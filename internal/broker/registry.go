@@ -18,6 +18,8 @@ type partition struct {
 	replica *replication.Replica // nil if the log could not be opened
 	err     error                // why it could not
 
+	compared map[log.Range]bool // of the scrubber: the same on other replicas
+
 	throttled atomic.Pointer[throttled] // nil: nothing is
 
 	// of the goroutine that applies metadata

@@ -3,6 +3,7 @@ package broker
 import (
 	"cmp"
 	"context"
+	"encoding/binary"
 	"errors"
 	"slices"
 	"sync"
@@ -181,12 +182,64 @@ func (s *scrubber) look(p *partition, c log.Scrubber) bool {
 		s.note(p, log.Damage{Path: name, Reason: errDerived}, s.b.c.NodeID, nil)
 	}
 	if len(r.Damage) == 0 {
-		return true
+		if s.compare(p, l); len(l.Damage()) == 0 {
+			return true
+		}
+		r.Damage = l.Damage()
 	}
 	for _, d := range r.Damage {
 		s.note(p, d, -1, nil)
 	}
 	return s.mend(p, l, r.Damage)
+}
+
+// compare holds rolled segments against those of the other replicas, once: what has changed before it was sealed, and shows in nothing else, is known by being different. Two that agree are believed.
+func (s *scrubber) compare(p *partition, l *log.Log) {
+	nodes := s.sources(p)
+	if len(nodes) < 2 {
+		return
+	}
+	if p.compared == nil {
+		p.compared = map[log.Range]bool{}
+	}
+	for _, r := range l.SealedRanges() {
+		if p.compared[r] || s.b.ctx.Err() != nil {
+			continue
+		}
+		own, ok, err := l.HashRange(r)
+		if err != nil || !ok {
+			continue
+		}
+		same, others := 0, map[uint64]int{}
+		for _, node := range nodes {
+			hash, ok := s.askHash(p, node, r)
+			switch {
+			case !ok:
+			case hash == own:
+				same++
+			default:
+				if others[hash]++; others[hash] == 2 && same == 0 {
+					if err := l.Reject(r, errDiffers); err != nil {
+						s.b.logger.Error("cannot reject a segment", "topic", p.topic, "partition", p.index, "error", err)
+					}
+				}
+			}
+		}
+		p.compared[r] = same > 0 && len(others) == 0
+		if len(others) > 0 {
+			s.b.logger.Error("replicas differ", "topic", p.topic, "partition", p.index, "from", r.From, "to", r.To, "same", same, "others", len(others))
+		}
+	}
+}
+
+var errDiffers = errors.New("the other replicas agree on something else")
+
+func (s *scrubber) askHash(p *partition, node int32, r log.Range) (uint64, bool) {
+	b, err := s.request(node, &RangeRequest{TopicID: p.id, Partition: p.index, Offset: r.From, End: r.To, Hash: true})
+	if err != nil || len(b) != 8 {
+		return 0, false
+	}
+	return binary.BigEndian.Uint64(b), true
 }
 
 var errDerived = errors.New("made anew from the log")
@@ -236,9 +289,13 @@ func (s *scrubber) sources(p *partition) (nodes []int32) {
 }
 
 func (s *scrubber) ask(p *partition, node int32, offset, end int64, bytes int) ([]byte, error) {
+	return s.request(node, &RangeRequest{TopicID: p.id, Partition: p.index, Offset: offset, End: end, Bytes: int32(bytes)})
+}
+
+func (s *scrubber) request(node int32, req *RangeRequest) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(s.b.ctx, s.b.c.SessionTimeout)
 	defer cancel()
-	resp, err := s.b.peers.Request(ctx, node, &RangeRequest{TopicID: p.id, Partition: p.index, Offset: offset, End: end, Bytes: int32(bytes)})
+	resp, err := s.b.peers.Request(ctx, node, req)
 	if err != nil {
 		return nil, err
 	}

@@ -1,10 +1,14 @@
 package broker
 
 import (
+	"encoding/binary"
+	"hash/crc32"
 	"testing"
 	"time"
 
+	"github.com/insynclog/insync/internal/vfs"
 	"github.com/insynclog/insync/log"
+	"github.com/insynclog/insync/log/record"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -82,5 +86,47 @@ func TestDamageWithoutAnotherCopy(t *testing.T) {
 		assert.Equal(t, kerr.KafkaStorageError.Code, call[*RangeResponse](n, &RangeRequest{TopicID: id, Offset: 1, End: 2, Bytes: 100}).ErrorCode)
 		n.mustProduce("t", 0, "d") // the log goes on
 		assert.Equal(t, []string{"c", "d"}, values(t, fetch(2).RecordBatches, 2))
+	})
+}
+
+// What changed before it was sealed, and is whole by its CRC, shows by being different from what the others have.
+func TestReplicasAreCompared(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := newHarness(t, 3, nil)
+		h.create(1, "t", 1, 3)
+		lead := h.leader("t", 0)
+		for _, v := range []string{"a", "b", "c"} {
+			lead.mustProduce("t", 0, v)
+		}
+		h.isr("t", 0, 3)
+		time.Sleep(time.Second)
+		for _, n := range h.nodes {
+			r, _ := n.Replica("t", 0)
+			require.NoError(t, r.Log().Roll())
+		}
+		lead.mustProduce("t", 0, "d")
+		time.Sleep(10 * time.Second)
+		r, _ := lead.Replica("t", 0)
+		name := r.Log().Dir() + "/00000000000000000000.log"
+		b := []byte(lead.file(name))
+		first := record.Batch(b[:len(b)/3])
+		first[66] ^= 1 // the value
+		binary.BigEndian.PutUint32(first[17:], crc32.Checksum(first[21:], crc32.MakeTable(crc32.Castagnoli)))
+		f, err := lead.disk.Open(name, vfs.ReadWrite)
+		require.NoError(t, err)
+		_, err = f.WriteAt(first, 0)
+		require.NoError(t, err)
+		require.NoError(t, f.Close())
+		lead.Scrub()
+		time.Sleep(time.Second)
+		require.Len(t, lead.Repairs(), 1)
+		assert.False(t, lead.Repairs()[0].Mended.IsZero())
+		got := call[*kmsg.FetchResponse](lead, fetchRequest("t", 0, 0)).Topics[0].Partitions[0]
+		assert.Equal(t, []string{"a", "b", "c"}, values(t, got.RecordBatches, 0)[:3])
+		for _, n := range h.nodes {
+			n.Scrub()
+		}
+		time.Sleep(time.Second)
+		require.Len(t, lead.Repairs(), 1, "once")
 	})
 }

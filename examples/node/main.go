@@ -6,6 +6,10 @@
 //
 //	-voters 1@127.0.0.1:9092,2@127.0.0.1:9093,3@127.0.0.1:9094
 //
+// One more becomes part of a cluster that runs, through any of its nodes:
+//
+//	-id 4 -dir data4 -listen 127.0.0.1:9095 -join 127.0.0.1:9092,127.0.0.1:9093
+//
 // With users, logins and access control lists, and TLS:
 //
 //	-users users.txt -peer-secret secret.txt -super admin -tls-cert node.pem -tls-key node.key -tls-roots roots.pem
@@ -36,6 +40,7 @@ func main() {
 	dir := flag.String("dir", "", "data directory; in memory if empty")
 	listen := flag.String("listen", "127.0.0.1:9092", "address to listen on; port 0 picks one")
 	voters := flag.String("voters", "", "members of the metadata quorum as id@host:port,…; this node alone if empty")
+	join := flag.String("join", "", "addresses of nodes of a running cluster to become part of, as host:port,…; not with -voters")
 	autoCreate := flag.Bool("auto-create", false, "create topics that clients ask for")
 	rack := flag.String("rack", "", "where the node stands")
 	insecure := flag.Bool("insecure", false, "allow an address beyond loopback without TLS or logins")
@@ -52,6 +57,9 @@ func main() {
 			options.Level = slog.LevelDebug
 		}
 		c.Logger = slog.New(slog.NewTextHandler(os.Stderr, &options))
+	}
+	if *join != "" {
+		c.Join = strings.Split(*join, ",")
 	}
 	if err := run(c, *voters, &secure); err != nil {
 		fmt.Fprintln(os.Stderr, "node:", err)

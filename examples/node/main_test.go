@@ -37,26 +37,63 @@ func TestNode(t *testing.T) {
 	}
 	dir := t.TempDir()
 	for range 2 { // the second time with what the first one left
-		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), "INSYNC_TEST_NODE=-id 1 -dir "+dir+" -listen 127.0.0.1:0")
-		cmd.Stderr = os.Stderr
-		out, err := cmd.StdoutPipe()
-		require.NoError(t, err)
-		require.NoError(t, cmd.Start())
-		line, err := bufio.NewReader(out).ReadString('\n')
-		require.NoError(t, err)
-		addr, ok := strings.CutPrefix(strings.TrimSpace(line), "node 1 ready on ")
-		require.True(t, ok, line)
-
+		cmd, addr := startNode(t, "1", "-dir "+dir+" -listen 127.0.0.1:0")
 		client, err := transport.NewClient(transport.ClientConfig{Bootstrap: []string{addr}})
 		require.NoError(t, err)
 		_, err = cluster.NewAdmin(client).Topics(context.Background())
 		assert.NoError(t, err)
 		require.NoError(t, client.Close())
 
-		require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
-		require.NoError(t, cmd.Wait(), "it ends with success")
+		stopNode(t, cmd)
 	}
+}
+
+// startNode starts the example and returns when it is ready.
+func startNode(t *testing.T, id, args string) (cmd *exec.Cmd, addr string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	t.Cleanup(cancel) // kills it if the test has failed
+	cmd = exec.CommandContext(ctx, os.Args[0])
+	cmd.Env = append(os.Environ(), "INSYNC_TEST_NODE=-id "+id+" "+args)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	line, err := bufio.NewReader(out).ReadString('\n')
+	require.NoError(t, err)
+	addr, ok := strings.CutPrefix(strings.TrimSpace(line), "node "+id+" ready on ")
+	require.True(t, ok, line)
+	return cmd, addr
+}
+
+func stopNode(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
+	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+	require.NoError(t, cmd.Wait(), "it ends with success")
+}
+
+// A node joins a cluster that runs, and is part of it when it is started again in the same way. Of the addresses one is enough.
+func TestJoin(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Log("windows has no SIGTERM to send")
+		return
+	}
+	first, addr := startNode(t, "1", "-dir "+t.TempDir()+" -listen 127.0.0.1:0")
+	client, err := transport.NewClient(transport.ClientConfig{Bootstrap: []string{addr}})
+	require.NoError(t, err)
+	defer client.Close()
+	dir, listen := t.TempDir(), "127.0.0.1:0"
+	for range 2 {
+		second, at := startNode(t, "2", "-dir "+dir+" -listen "+listen+" -join 127.0.0.1:1,"+addr)
+		listen = at // where the others know it
+		quorum, err := cluster.NewAdmin(client).Quorum(context.Background())
+		require.NoError(t, err)
+		require.Len(t, quorum.Voters, 1)
+		require.Len(t, quorum.Observers, 1)
+		assert.EqualValues(t, 2, quorum.Observers[0].ID)
+		stopNode(t, second)
+	}
+	stopNode(t, first)
 }
 
 func TestParseVoters(t *testing.T) {
@@ -79,16 +116,7 @@ func TestLogins(t *testing.T) {
 	users, secret := filepath.Join(dir, "users.txt"), filepath.Join(dir, "secret.txt")
 	require.NoError(t, os.WriteFile(users, []byte("admin admin-secret\n\nalice wonderland\n"), 0o600))
 	require.NoError(t, os.WriteFile(secret, []byte("nodes know each other by this\n"), 0o600))
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), "INSYNC_TEST_NODE=-listen 127.0.0.1:0 -super admin -users "+users+" -peer-secret "+secret)
-	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, cmd.Start())
-	line, err := bufio.NewReader(out).ReadString('\n')
-	require.NoError(t, err)
-	addr, ok := strings.CutPrefix(strings.TrimSpace(line), "node 1 ready on ")
-	require.True(t, ok, line)
+	cmd, addr := startNode(t, "1", "-listen 127.0.0.1:0 -super admin -users "+users+" -peer-secret "+secret)
 	try := func(c transport.Credentials, err error) error {
 		require.NoError(t, err)
 		client, err := transport.NewClient(transport.ClientConfig{Bootstrap: []string{addr}, Credentials: c, BackoffMax: 100 * time.Millisecond})
@@ -104,6 +132,5 @@ func TestLogins(t *testing.T) {
 	assert.ErrorIs(t, try(transport.ScramSHA256("alice", "wonderland")), kerr.ClusterAuthorizationFailed)
 	assert.Error(t, try(transport.Plain("admin", "guess")))
 	assert.Error(t, try(nil, nil))
-	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
-	require.NoError(t, cmd.Wait())
+	stopNode(t, cmd)
 }

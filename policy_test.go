@@ -61,7 +61,7 @@ var imports = []struct {
 	{"internal/groups", "internal/groups/embedded internal/groups/entry internal/groups/machine internal/groups/partition internal/invariants log log/record replication"},
 	{"internal/broker", "internal/acl internal/commit internal/configs internal/controller internal/dice internal/groups internal/groups/embedded internal/groups/machine internal/groups/partition internal/invariants internal/sasl internal/vfs log log/record replication transport"},
 	{"cluster", "internal/acl internal/broker internal/commit internal/configs internal/controller internal/guard internal/invariants internal/sasl internal/vfs log log/record producer consumer replication transport"},
-	{"internal/sim", "cluster consumer internal/vfs log log/record producer transport"},
+	{"internal/sim", "cluster consumer internal/history internal/vfs log log/record producer transport"},
 	{"cluster/clustertest", "cluster consumer internal/history internal/sim internal/vfs log log/record producer transport"},
 }
 
@@ -70,8 +70,8 @@ var dependencies = []struct {
 	prefix string
 	in     string
 }{
-	{"github.com/twmb/franz-go/pkg/kmsg", "transport producer consumer internal/broker internal/controller internal/controller/machine cluster cluster/clustertest"},
-	{"github.com/twmb/franz-go/pkg/kerr", "transport producer consumer internal/broker internal/controller internal/controller/machine cluster cluster/clustertest"},
+	{"github.com/twmb/franz-go/pkg/kmsg", "transport producer consumer internal/broker internal/controller internal/controller/machine cluster cluster/clustertest internal/sim"},
+	{"github.com/twmb/franz-go/pkg/kerr", "transport producer consumer internal/broker internal/controller internal/controller/machine cluster cluster/clustertest internal/sim"},
 	{"go.etcd.io/raft/v3", "internal/controller"},
 	{"google.golang.org/protobuf", "internal/controller"},  // the form of raft's messages
 	{"golang.org/x/sys", "internal/vfs segment transport"}, // transport: sendfile

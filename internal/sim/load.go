@@ -10,34 +10,43 @@ import (
 
 	"github.com/insynclog/insync/cluster"
 	"github.com/insynclog/insync/consumer"
+	"github.com/insynclog/insync/internal/history"
 	"github.com/insynclog/insync/log/record"
 	"github.com/insynclog/insync/producer"
 	"github.com/insynclog/insync/transport"
 )
 
-// load is the built-in workload: producers and consumers of one topic.
+// load is the built-in workload. What its clients do and see becomes a history.
 type load struct {
 	w     *World
 	topic cluster.TopicStatus
+	rec   *history.Recorder
 
-	mu    sync.Mutex
-	acked map[string]int64
+	mu   sync.Mutex
+	open map[string]bool // sends that have not come to an end
 }
 
-// Load is the story of producers and consumers of one topic, who write down what they did.
+// Load is the story of producers and consumers of one topic and of somebody who lists its ends. They write down what they did and saw, and package history tells in the end whether a log could have
+// behaved so.
 func Load(w *World) {
 	rng := w.Rand()
-	l := &load{w: w, acked: map[string]int64{}}
+	l := &load{w: w, rec: w.history, open: map[string]bool{}}
 	l.topic = w.CreateTopic(cluster.TopicSpec{Name: "t", Partitions: int32(1 + rng.IntN(3)), ReplicationFactor: 3})
 	var workers sync.WaitGroup
+	start := func(host string, do func(host string, rng *rand.Rand)) {
+		rng := rand.New(rand.NewPCG(rng.Uint64(), rng.Uint64()))
+		workers.Go(func() {
+			time.Sleep(w.unique(host))
+			do(host, rng)
+		})
+	}
 	for i := range 1 + rng.IntN(3) {
-		rng := rand.New(rand.NewPCG(rng.Uint64(), 1))
-		workers.Go(func() { l.produce(fmt.Sprintf("p%d", i), rng) })
+		start(fmt.Sprintf("p%d", i), l.produce)
 	}
 	for i := range 1 + rng.IntN(2) {
-		rng := rand.New(rand.NewPCG(rng.Uint64(), 2))
-		workers.Go(func() { l.consume(fmt.Sprintf("c%d", i), rng) })
+		start(fmt.Sprintf("c%d", i), l.consume)
 	}
+	start("lister", l.list)
 	time.Sleep(10 * time.Millisecond) // all hosts are named
 	w.Begin()
 	workers.Wait()
@@ -50,104 +59,129 @@ func limits(rng *rand.Rand) transport.ClientConfig {
 
 var numbered = producer.PartitionerFunc(func(r *record.Record, _ int) int { return int(r.Partition) })
 
+// place is a partition of this incarnation of a topic.
+func place(t *cluster.TopicStatus, part int32) history.Place {
+	return history.Place{Topic: t.Name, ID: t.ID, Partition: part}
+}
+
+// session is what one producer does. A value of it is named by the session and its number.
+type session struct {
+	*load
+	*producer.Producer
+	name string
+	sent int64
+}
+
+// newSession makes a producer of some temper, for at most one goroutine.
+func (l *load) newSession(name string, client *transport.Client, rng *rand.Rand) *session {
+	c := producer.Config{Client: client, Partitioner: numbered, Linger: time.Duration(rng.IntN(4)) * 3 * time.Millisecond, BatchBytes: 400 << rng.IntN(5)}
+	c.RequestTimeout = 500 * time.Millisecond << rng.IntN(6)
+	c.DeliveryTimeout = c.RequestTimeout + c.Linger + time.Second<<rng.IntN(6)
+	p, err := producer.New(c)
+	if err != nil {
+		l.w.problem("producer: %v", err)
+		return nil
+	}
+	return &session{load: l, Producer: p, name: name}
+}
+
+func (s *session) close() {
+	s.w.within("close of "+s.name, 5*time.Second, func() { s.Close() })
+}
+
+// send hands a value over to the producer, and has the history told what became of it.
+func (s *session) send(t *cluster.TopicStatus, part int32, padding int) {
+	at := place(t, part)
+	v := history.Value{Producer: s.name, Sequence: s.sent, Place: at}
+	s.sent++
+	b, _ := history.Encode(v, nil, padding)
+	op := history.Op{Process: s.name, Kind: history.Send, Items: []history.Item{{Place: at, Offset: -1, Value: v}}}
+	id := s.rec.Begin(op)
+	key := v.String()
+	s.mu.Lock()
+	s.open[key] = true
+	s.mu.Unlock()
+	settled := func(md producer.Metadata, err error) {
+		op := op
+		op.Items = []history.Item{{Place: at, Offset: -1, Value: v}}
+		switch producer.OutcomeOf(err) {
+		case producer.Committed:
+			op.Items[0].Place.Topic, op.Items[0].Place.Partition, op.Items[0].Offset = md.Topic, md.Partition, md.Offset
+			s.w.god.acknowledged(partition{t.ID, part}, md.Offset)
+		case producer.NotCommitted:
+			op.Outcome, op.Err = history.Fail, err.Error()
+		default:
+			op.Outcome, op.Err = history.Info, err.Error()
+		}
+		s.rec.End(id, op)
+		s.mu.Lock()
+		delete(s.open, key)
+		s.mu.Unlock()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if err := s.Enqueue(ctx, &record.Record{Topic: t.Name, Partition: part, Value: b}, settled); err != nil {
+		settled(producer.Metadata{}, err)
+	}
+}
+
 func (l *load) produce(host string, rng *rand.Rand) {
 	w := l.w
-	time.Sleep(w.unique(host))
 	client := w.Client(host, limits(rng))
 	defer client.Close()
 	for life := 0; !w.Over(); life++ {
-		c := producer.Config{Client: client, Partitioner: numbered, Linger: time.Duration(rng.IntN(4)) * 3 * time.Millisecond, BatchBytes: 300 << rng.IntN(5)}
-		c.RequestTimeout = 500 * time.Millisecond << rng.IntN(6)
-		c.DeliveryTimeout = c.RequestTimeout + c.Linger + time.Second<<rng.IntN(6)
-		p, err := producer.New(c)
-		if err != nil {
-			w.problem("producer: %v", err)
+		s := l.newSession(fmt.Sprintf("%s.%d", host, life), client, rng)
+		if s == nil {
 			return
 		}
-		for n := 0; n < 20+rng.IntN(300) && !w.Over(); n++ {
-			v := fmt.Sprintf("%s.%d.%d", host, life, n)
-			part := int32(rng.IntN(len(l.topic.Partitions)))
-			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-			_ = p.Enqueue(ctx, &record.Record{Topic: "t", Partition: part, Value: []byte(v)}, func(md producer.Metadata, err error) {
-				if err == nil {
-					l.mu.Lock()
-					l.acked[v] = md.Offset
-					l.mu.Unlock()
-					w.Acknowledged(l.topic, part, md.Offset)
-				}
-			})
-			cancel()
+		for n := 20 + rng.IntN(300); n > 0 && !w.Over(); n-- {
+			s.send(&l.topic, int32(rng.IntN(len(l.topic.Partitions))), rng.IntN(20))
 			time.Sleep(time.Duration(rng.ExpFloat64() * float64(20*time.Millisecond)))
 		}
 		if w.Over() {
 			ctx, cancel := context.WithTimeout(context.Background(), w.settle())
-			if err := p.Flush(ctx); err != nil {
+			if err := s.Flush(ctx); err != nil {
 				w.problem("after the faults: flush: %v", err)
 			}
 			cancel()
 		}
-		w.within("close of a producer", 5*time.Second, func() { p.Close() })
+		s.close()
 	}
 }
 
 func (l *load) consume(host string, rng *rand.Rand) {
 	w := l.w
-	time.Sleep(w.unique(host))
 	client := w.Client(host, limits(rng))
 	defer client.Close()
-	for !w.Over() {
+	for life := 0; !w.Over(); life++ {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Duration(float64(5*time.Second)*(1+rng.ExpFloat64())))
-		l.read(ctx, client, func(*record.Record) bool { return w.Over() })
+		l.read(ctx, client, fmt.Sprintf("%s.%d", host, life), &l.topic, false, func(int32, int64) bool { return w.Over() })
 		cancel()
 		time.Sleep(time.Duration(rng.ExpFloat64() * float64(100*time.Millisecond)))
 	}
 }
 
-func (l *load) read(ctx context.Context, client *transport.Client, enough func(*record.Record) bool) {
-	cons, err := consumer.New(consumer.Config{Client: client, Topics: []string{"t"}})
+// read reads a topic from its beginning until ctx ends, or until enough, which is given each partition and offset, says so.
+func (l *load) read(ctx context.Context, client *transport.Client, name string, t *cluster.TopicStatus, final bool, enough func(part int32, offset int64) bool) {
+	cons, err := consumer.New(consumer.Config{Client: client, Topics: []string{t.Name}})
 	if err != nil {
 		l.w.problem("consumer: %v", err)
 		return
 	}
 	defer cons.Close()
-	for rec, err := range cons.Records(ctx) {
-		if errors.Is(err, consumer.ErrClosed) || err != nil {
-			return
-		}
-		if enough(rec) {
-			return
-		}
+	for i := range t.Partitions {
+		l.rec.Note(history.Op{Process: name, Kind: history.Assign, Place: place(t, int32(i))})
 	}
-}
-
-func (l *load) check() {
-	seen := map[string]bool{}
-	client := l.w.Client("final", transport.ClientConfig{})
-	defer client.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), l.w.settle())
-	defer cancel()
-	left := len(l.acked)
-	if left == 0 {
-		return
-	}
-	l.read(ctx, client, func(r *record.Record) bool {
-		v := string(r.Value)
-		if seen[v] {
-			l.w.problem("%s is there twice", v)
-		}
-		seen[v] = true
-		if off, ok := l.acked[v]; ok {
-			if off != r.Offset {
-				l.w.problem("%s is at %d, not %d", v, r.Offset, off)
+	for r, err := range cons.Records(ctx) {
+		if err != nil {
+			if !errors.Is(err, consumer.ErrClosed) {
+				l.w.event("%s: %v", name, err)
 			}
-			left--
+			return
 		}
-		return left == 0
-	})
-	for v := range l.acked {
-		if !seen[v] {
-			l.w.problem("%s was acknowledged and is lost", v)
+		l.rec.Note(history.Op{Process: name, Kind: history.Poll, Final: final, Items: []history.Item{history.ItemOf(place(t, r.Partition), r.Offset, nil, r.Value, nil)}})
+		if enough(r.Partition, r.Offset) {
+			return
 		}
 	}
-	l.w.event("%d values were acknowledged", len(l.acked))
 }

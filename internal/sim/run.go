@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/insynclog/insync/cluster"
+	"github.com/insynclog/insync/internal/history"
 )
 
 // Config says what to run.
@@ -39,6 +40,7 @@ type Result struct {
 	Nodes    int
 	Faults   map[Fault]int // that were injected
 	Virtual  time.Duration
+	History  history.History // what the clients of Load did and saw
 }
 
 // Run runs a cluster of its own in a bubble, through faults and to the end. t is failed by what is a mistake of the simulation's, or hangs; what went wrong in the cluster is in Result.Problems.
@@ -59,7 +61,7 @@ func Run(t *testing.T, c Config) (r Result) {
 		w.run(story)
 		r = Result{
 			Digest: w.trace.digest, Events: w.trace.events, Log: w.mu.events, Problems: w.mu.problems,
-			Schedule: p.schedule, Nodes: p.nodes, Faults: w.faults, Virtual: time.Since(w.begun),
+			Schedule: p.schedule, Nodes: p.nodes, Faults: w.faults, Virtual: time.Since(w.begun), History: w.history.History(),
 		}
 	})
 	return r

@@ -2,6 +2,7 @@ package sim_test
 
 import (
 	"bufio"
+	"bytes"
 	"flag"
 	"fmt"
 	"maps"
@@ -16,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/insynclog/insync/cluster"
+	"github.com/insynclog/insync/internal/history"
 	"github.com/insynclog/insync/internal/sim"
 )
 
@@ -117,9 +119,12 @@ func explain(t *testing.T, c sim.Config, r sim.Result) {
 		lines = append(lines, a.String())
 	}
 	file := fmt.Sprintf("%s/insync-sim-%d", os.TempDir(), c.Seed)
-	_ = os.WriteFile(file, []byte(strings.Join(lines, "\n")), 0o644)
-	t.Logf("it fails as well with these faults alone:\n%s\nrepeat with\n\tgo test ./internal/sim -run 'TestSim$' -sim.first=%d -sim.faults=%s -sim.v\nwhat happened then:\n%s",
-		strings.Join(lines, "\n"), c.Seed, file, strings.Join(r.Log, "\n"))
+	assert.NoError(t, os.WriteFile(file, []byte(strings.Join(lines, "\n")), 0o644))
+	var ops bytes.Buffer
+	assert.NoError(t, history.Write(&ops, r.History))
+	assert.NoError(t, os.WriteFile(file+".history", ops.Bytes(), 0o644))
+	t.Logf("it fails as well with these faults alone:\n%s\nrepeat with\n\tgo test ./internal/sim -run 'TestSim$' -sim.first=%d -sim.faults=%s -sim.v\nthe history of its clients is in %s.history\nwhat happened then:\n%s",
+		strings.Join(lines, "\n"), c.Seed, file, file, strings.Join(r.Log, "\n"))
 }
 
 // Acknowledgements from the page cache do not survive a loss of power everywhere: the harness finds that, and shrinks it to little more than that fault.
@@ -141,6 +146,23 @@ func TestFindsWhatIsLost(t *testing.T) {
 		}), "only a loss of power takes what was not synced")
 		return
 	}
+}
+
+// What the clients of Load note is enough to tell if one value of all is not there at the end.
+func TestHistoryTellsOfOneLostValue(t *testing.T) {
+	one(t)
+	r := run(t, sim.Config{Seed: 5, Length: 10 * time.Second}, "history")
+	require.Empty(t, r.Problems)
+	require.Equal(t, history.Good, history.Check(r.History, history.Options{Dense: true}).Verdict)
+	i := slices.IndexFunc(r.History, func(op history.Op) bool { return op.Kind == history.Send && op.Outcome == history.OK })
+	require.GreaterOrEqual(t, i, 0)
+	lost := r.History[i].Items[0]
+	without := slices.DeleteFunc(slices.Clone(r.History), func(op history.Op) bool {
+		return op.Kind == history.Poll && op.Final && slices.Contains(op.Items, lost)
+	})
+	require.Len(t, without, len(r.History)-2, "two readers at the end")
+	got := history.Check(without, history.Options{Dense: true})
+	assert.True(t, slices.ContainsFunc(got.Anomalies, func(a history.Anomaly) bool { return a.Rule == "C2" || a.Rule == "C1" }), "%v", got)
 }
 
 func TestActionText(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/insynclog/insync/cluster"
+	"github.com/insynclog/insync/internal/history"
 	"github.com/insynclog/insync/internal/vfs"
 	"github.com/insynclog/insync/transport"
 )
@@ -25,6 +26,7 @@ type World struct {
 	story   *rand.Rand
 	trace   trace
 	god     *god
+	history *history.Recorder
 
 	// Of the goroutine that injects faults.
 	moments []moment
@@ -48,7 +50,7 @@ type World struct {
 func newWorld(seed uint64, p plan, configure func(*cluster.Config), out io.Writer) *World {
 	w := &World{
 		seed: seed, plan: p, rng: rand.New(rand.NewPCG(seed, 0x51b)), network: transport.NewMem(), begun: time.Now(),
-		linkOf: map[[2]string]transport.Link{}, faults: map[Fault]int{}, healed: make(chan struct{}),
+		linkOf: map[[2]string]transport.Link{}, faults: map[Fault]int{}, healed: make(chan struct{}), history: history.NewRecorder(),
 	}
 	w.story = w.fork()
 	w.trace.begun, w.trace.out = w.begun, out

@@ -300,11 +300,16 @@ func (l *Log) loadClean(f found, point int64) error {
 	if end < point {
 		return &CorruptError{Path: a.Path(), Position: a.SizeBytes(), Offset: end, Err: errEndsEarly}
 	}
+	if end > point && point > 0 {
+		return &CorruptError{Path: a.Path(), Position: a.SizeBytes(), Offset: end, Err: errEndsLate} // the last batch's header has grown: nothing else is read here
+	}
 	if len(f.snapshots) == 0 {
 		return nil // no producers, or the stop would have left a snapshot
 	}
 	return l.loadProducers(segs, end, end)
 }
+
+var errEndsLate = errors.New("log ends behind what a clean stop left")
 
 var errEndsEarly = errors.New("log ends before its recovery point")
 
@@ -424,6 +429,9 @@ func (l *Log) removeBehind(f found, i int) error {
 // settleRecovered makes what was recovered durable and leaves a snapshot that says so.
 func (l *Log) settleRecovered(f found, first int, point int64) error {
 	segs := *l.segments.Load()
+	if a := l.active(); l.home.clean && point > 0 && a.EndOffset() > point {
+		return &CorruptError{Path: a.Path(), Position: a.SizeBytes(), Offset: a.EndOffset(), Err: errEndsLate}
+	}
 	for _, s := range segs[first:] {
 		if err := s.Sync(true); err != nil {
 			return err

@@ -5,8 +5,9 @@
 //	00000000000000000100.index      last offset of a batch -> position where that batch starts, every 4 KiB or so
 //	00000000000000000100.timeindex  largest timestamp so far -> last offset of the batch that holds it
 //	00000000000000000100.txnindex   one entry for every abort marker in the segment
+//	00000000000000000100.seal       of a rolled segment: sizes and hashes of the others
 //
-// The files have Kafka's names and layouts, byte for byte. The number is the base offset: that of the first batch, or below.
+// The files have Kafka's names and layouts, byte for byte, but for the seal, which Kafka passes over. The number is the base offset: that of the first batch, or below.
 //
 // # Invariants
 //

@@ -44,7 +44,9 @@ type Config struct {
 	// Limits bound what connections may cost the node.
 	Limits transport.Limits
 
-	// Voters found the cluster, this node among them, the same list on each of them (Kafka: controller.quorum.voters). nil means this node alone, unless it Joins. It counts at the first start only: who
+	// Voters found the cluster, this node among them, the same list on each of them (Kafka: controller.quorum.voters). nil means this node alone, unless it Joins. The first start waits until all of them are
+	// there: a node with an empty directory cannot know by itself whether it is new or has lost its disk. Later any majority will do; and one that did lose its disk comes back by itself, and gets its vote
+	// back when it has caught up, as long as a majority of the others is there. A node that founded a cluster alone has nobody to ask: after a loss of its disk let it Join. It counts at the first start only: who
 	// votes afterwards is metadata, and changed by Admin.AddVoter and Admin.RemoveVoter.
 	Voters []Voter
 

@@ -173,7 +173,7 @@ func (n *Node) build(ctx context.Context) error {
 	const electionTicks = 10
 	n.ctl, err = controller.Start(controller.Config{
 		NodeID: c.NodeID, ClusterID: clusterID, Voters: ids, FS: fs, Dir: path.Join(dir, metadataLog), DirectoryID: n.dir.ID(), Send: n.broker.SendRaft,
-		Addrs: addrs, Peer: n.broker.SetPeer,
+		Addrs: addrs, Peer: n.broker.SetPeer, Founds: func() (bool, error) { return n.broker.Founds(ctx) },
 		Tick: c.ElectionTimeout / electionTicks, ElectionTicks: electionTicks, SessionTimeout: c.SessionTimeout,
 		DefaultPartitions: c.Topic.Partitions, DefaultReplication: c.Topic.ReplicationFactor, Static: c.static(), Rand: c.Rand, Logger: c.Logger,
 	})

@@ -43,6 +43,7 @@ type brokerState struct {
 	Version     int    `json:"version"`
 	DirectoryID string `json:"directoryId"`
 	BrokerEpoch int64  `json:"brokerEpoch"` // under which nothing that was confirmed is lost; -1 none
+	Incarnation string `json:"incarnation"` // under which a registration was asked for that is not confirmed, "" none
 	Boot        string `json:"boot"`        // of the operating system and mount when it was written; see vfs.FS
 	Relaxed     bool   `json:"relaxed"`     // since the last clean stop a log confirmed what was not synced
 }
@@ -91,9 +92,12 @@ func (h *home) loadState(id TopicID) error {
 	switch {
 	case h.clean:
 		h.restart, now.BrokerEpoch = Clean, h.brokerEpoch
+		if s.DirectoryID == now.DirectoryID {
+			now.Incarnation = s.Incarnation
+		}
 	case s.DirectoryID != now.DirectoryID || s.BrokerEpoch < 0:
 	case !s.Relaxed || s.Boot == h.boot && h.boot != "":
-		h.restart, now.BrokerEpoch, now.Relaxed = Crashed, s.BrokerEpoch, s.Relaxed
+		h.restart, now.BrokerEpoch, now.Relaxed, now.Incarnation = Crashed, s.BrokerEpoch, s.Relaxed, s.Incarnation
 	}
 	h.restartEpoch = now.BrokerEpoch
 	// After a lossy restart no epoch is claimed until there is another: the file as it is says so under any boot but that of its writing, and whatever is written before a registration has none.
@@ -159,9 +163,24 @@ func (d *Directory) Restart() (kind Restart, brokerEpoch int64) {
 // Lost tells whether a log that has been opened belies Restart: it is damaged, or ends below its last known high watermark.
 func (d *Directory) Lost() bool { return d.home.lost.Load() }
 
+// Incarnation names the life that is about to be registered. A crash may come when the controller has registered it and this node does not know yet under which epoch; such a life has done nothing, and the next
+// one goes on in its name, so that the controller need not take it for one that came in between and is gone with what it confirmed. After a lossy restart the name is always new. Errors: ErrClosed, *StorageError.
+func (d *Directory) Incarnation() (id TopicID, err error) {
+	if d.home.restart == Lossy {
+		return newUUID(), nil
+	}
+	err = d.home.changeState(func(s *brokerState) {
+		if id, err = ParseTopicID(s.Incarnation); err != nil || s.Incarnation == "" {
+			id = newUUID()
+			s.Incarnation = id.String()
+		}
+	})
+	return id, err
+}
+
 // SetBrokerEpoch remembers the epoch of the present registration, durable on return, so that a crash under it need not be lossy. It is for before the registration is used. Errors: ErrClosed, *StorageError.
 func (d *Directory) SetBrokerEpoch(epoch int64) error {
-	return d.home.changeState(func(s *brokerState) { s.BrokerEpoch = epoch })
+	return d.home.changeState(func(s *brokerState) { s.BrokerEpoch, s.Incarnation = epoch, "" })
 }
 
 // NoteRelaxed remembers until the next clean stop that a log confirms records before they are synced, so that a power loss is a lossy restart. It is durable on return, and for before the first such append;

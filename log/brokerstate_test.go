@@ -251,3 +251,55 @@ func TestBrokerStateCosts(t *testing.T) {
 	assert.Equal(t, before, disk.Ops())
 	assert.Zero(t, testing.AllocsPerRun(100, func() { _ = d.NoteRelaxed() }))
 }
+
+// A life that was never confirmed has its name from the one before: the controller may have registered it without anybody knowing.
+func TestIncarnation(t *testing.T) {
+	disk := vfs.NewMem()
+	open := func() *Directory {
+		d, err := OpenDirectory("/data", DirectoryConfig{FS: disk, NodeID: 1})
+		require.NoError(t, err)
+		return d
+	}
+	name := func(d *Directory) TopicID {
+		id, err := d.Incarnation()
+		require.NoError(t, err)
+		again, err := d.Incarnation()
+		require.NoError(t, err)
+		if kind, _ := d.Restart(); kind != Lossy {
+			require.Equal(t, id, again)
+		}
+		return id
+	}
+	crash := func(d *Directory) {
+		next := disk.Crash(vfs.DropAll, nil)
+		d.Abandon()
+		disk = next
+	}
+	d := open()
+	fresh := name(d)
+	require.NoError(t, d.SetBrokerEpoch(7))
+	crash(d)
+	d = open()
+	first := name(d)
+	require.NotEqual(t, fresh, first, "it was confirmed")
+	crash(d)
+	d = open()
+	require.Equal(t, first, name(d))
+	kind, epoch := d.Restart()
+	require.Equal(t, Crashed, kind)
+	require.EqualValues(t, 7, epoch)
+	require.NoError(t, d.Close(7))
+	d = open()
+	require.Equal(t, first, name(d), "nor was it by a clean stop")
+	require.NoError(t, d.SetBrokerEpoch(8))
+	crash(d)
+	d = open()
+	require.NotEqual(t, first, name(d))
+	require.NoError(t, d.NoteRelaxed())
+	crash(d)
+	d = open()
+	kind, _ = d.Restart()
+	require.Equal(t, Lossy, kind)
+	require.NotEqual(t, name(d), name(d), "nobody vouches for the one before")
+	d.Abandon()
+}

@@ -2,6 +2,7 @@ package clustertest_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -22,7 +23,7 @@ import (
 
 const offsetsTopic = "__consumer_offsets"
 
-// growing is a cluster of three whose nodes start when the test says so: New starts all of them.
+// growing is a cluster of three whose nodes start when the test says so: two found it, the third joins and gets a vote.
 type growing struct {
 	t      *testing.T
 	net    *transport.Mem
@@ -60,7 +61,10 @@ func (g *growing) start(ids ...int32) {
 	var wg sync.WaitGroup
 	for i, id := range ids {
 		c := cluster.Config{
-			NodeID: id, Dir: "data", FS: g.disks[id], Listen: g.voters[id-1].Addr, Network: g.net.Host(fmt.Sprintf("node%d", id)), Voters: g.voters, Rand: rand.New(rand.NewPCG(g.rng.Uint64(), 1)),
+			NodeID: id, Dir: "data", FS: g.disks[id], Listen: g.voters[id-1].Addr, Network: g.net.Host(fmt.Sprintf("node%d", id)), Rand: rand.New(rand.NewPCG(g.rng.Uint64(), 1)),
+		}
+		if c.Voters = g.voters[:2]; id == 3 {
+			c.Voters, c.Join = nil, []string{g.voters[0].Addr, g.voters[1].Addr}
 		}
 		wg.Go(func() { nodes[i], errs[i] = cluster.Start(g.t.Context(), c) })
 	}
@@ -68,6 +72,11 @@ func (g *growing) start(ids ...int32) {
 	for i, id := range ids {
 		require.NoError(g.t, errs[i])
 		g.nodes[id] = nodes[i]
+	}
+	if slices.Equal(ids, []int32{3}) {
+		if err := cluster.NewAdmin(g.client).AddVoter(g.t.Context(), 3); !errors.Is(err, kerr.DuplicateVoter) { // it has come back
+			require.NoError(g.t, err)
+		}
 	}
 }
 

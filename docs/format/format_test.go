@@ -343,11 +343,11 @@ func (v *verifier) cluster(w *clusterWorld) {
 			"checksum": strconv.FormatUint(xxhash.Sum64(summed), 16),
 		})
 		metadata := v.batches(f["__cluster_metadata-0/00000000000000000000.log"])
-		// An election under way has a term of which there is no entry yet, and perhaps no vote.
+		// An election under way has a term of which there is no entry yet; who heard of the leader before it was asked has no vote.
 		term, last := q["leaderEpoch"].(int64), metadata[len(metadata)-1].values["partitionLeaderEpoch"].(int64)
 		v.is("a term not older than the last entry's", term >= last, true)
 		voted := q["votedId"].(int64)
-		v.is("a vote", slices.Contains(w.voters, int32(voted)) || term > last && voted == -1, true)
+		v.is("a vote", voted == -1 || slices.Contains(w.voters, int32(voted)), true)
 		v.metadataLog(f["__cluster_metadata-0/00000000000000000000.log"], w)
 		v.groups(w, f)
 	}
@@ -606,6 +606,6 @@ func (v *verifier) log(w *logWorld) {
 	v.is("compacted", v.offsets("cleaner-offset-checkpoint", "firstDirtyOffset", w.files), map[string]string{"facts-2": "4"})
 	state := v.text("broker-state", w.files["broker-state"])
 	v.fields("broker state", v.json("broker-state.json", []byte(state[0]["state"].(string))), values{
-		"version": int64(0), "directoryId": v.text("meta.properties", w.files["meta.properties"])[1]["directoryId"], "brokerEpoch": int64(77), "boot": "mem 0", "relaxed": false,
+		"version": int64(0), "directoryId": v.text("meta.properties", w.files["meta.properties"])[1]["directoryId"], "brokerEpoch": int64(77), "incarnation": "", "boot": "mem 0", "relaxed": false,
 	})
 }

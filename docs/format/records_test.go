@@ -187,14 +187,15 @@ func (v *verifier) metadataKinds() {
 		{22, &machine.RemoveScram{User: machine.ScramUser{Name: "eve", Mechanism: sasl.ScramSHA256}}, values{"user": "eve", "mechanism": int64(sasl.ScramSHA256), "tags": none}},
 		{28, &machine.ClearELR{Topic: "t"}, values{"topic": "t", "tags": none}},
 		{1000, &machine.ClusterID{ID: "abc"}, values{"clusterId": "abc", "tags": none}},
-		{1001, &machine.QuorumRecord{Quorum: machine.Quorum{Version: 300, Members: []machine.Member{{ID: 1, Voter: true}, {ID: 200, Addr: "h:1", DirectoryID: id(3)}}}}, values{
+		{1001, &machine.QuorumRecord{Quorum: machine.Quorum{Version: 300, Members: []machine.Member{{ID: 1, Voter: true}, {ID: 200, Addr: "h:1", DirectoryID: id(3), Returning: true}}}}, values{
 			"quorumVersion": int64(300), "memberCount": int64(2), "tags": none, "members": []any{
-				values{"nodeId": int64(1), "address": []byte{}, "directoryId": []byte(raw(0)), "voter": int64(1)},
-				values{"nodeId": int64(200), "address": []byte("h:1"), "directoryId": []byte(raw(3)), "voter": int64(0)},
+				values{"nodeId": int64(1), "address": []byte{}, "directoryId": []byte(raw(0)), "voting": int64(1)},
+				values{"nodeId": int64(200), "address": []byte("h:1"), "directoryId": []byte(raw(3)), "voting": int64(2)},
 			},
 		}},
 		{1001, &machine.QuorumRecord{Quorum: machine.Quorum{Version: 1, Members: []machine.Member{{ID: 1, Voter: true}}, Outgoing: []int32{1, 200}}}, values{
-			"quorumVersion": int64(1), "memberCount": int64(1), "members": []any{values{"nodeId": int64(1), "address": []byte{}, "directoryId": []byte(raw(0)), "voter": int64(1)}},
+			"quorumVersion": int64(1), "memberCount": int64(1), "members": []any{values{"nodeId": int64(1), "address": []byte{}, "directoryId": []byte(raw(0)), "voting": int64(1)}},
+			"tags": map[int64][]byte{0: {2, 2, 0x90, 3}},
 		}},
 	}
 	for _, x := range all {

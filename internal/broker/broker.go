@@ -151,9 +151,10 @@ type Broker struct {
 	serving  throttle // of followers that catch up
 	catching throttle // of this node's replicas that do
 
-	changed    atomic.Bool // since the last checkpoint
-	soleVoter  atomic.Bool // nobody else can lead the cluster
-	diskFailed atomic.Bool // a disk error took a log down: the directory is one disk, and the controller moves everything elsewhere
+	changed    atomic.Bool              // since the last checkpoint
+	founding   atomic.Pointer[founding] // not nil if the directory was empty
+	soleVoter  atomic.Bool              // nobody else can lead the cluster
+	diskFailed atomic.Bool              // a disk error took a log down: the directory is one disk, and the controller moves everything elsewhere
 
 	mu struct {
 		sync.Mutex
@@ -257,6 +258,9 @@ func (b *Broker) join(ctx context.Context, ctl *controller.Controller) (err erro
 	ctx, stop := b.enroll(ctx)
 	defer stop(&err)
 	if err := b.learnClusterID(ctx, ctl); err != nil {
+		return err
+	}
+	if b.life.incarnation, err = b.c.Directory.Incarnation(); err != nil {
 		return err
 	}
 	if err := b.life.register(ctx); err != nil {

@@ -62,7 +62,6 @@ type lifecycle struct {
 func newLifecycle(b *Broker) *lifecycle {
 	l := &lifecycle{b: b, kicked: make(chan struct{}, 1), allowed: make(chan struct{}), fenced: true} // a new broker is
 	l.epoch.Store(-1)
-	_, _ = rand.Read(l.incarnation[:]) // never fails
 	return l
 }
 

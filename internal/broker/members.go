@@ -22,6 +22,13 @@ const (
 // joinQuorum takes a JoinRequest and has the active controller answer it.
 func (b *Broker) joinQuorum(ctx context.Context, r *transport.Request, reply func(transport.Reply)) {
 	req := r.Message.(*controller.JoinRequest)
+	if req.Purpose == controller.AskStarted {
+		if f := b.founding.Load(); f != nil {
+			f.heard(req.NodeID) // who asks is empty
+		}
+		reply(transport.Reply{Message: &controller.JoinResponse{State: b.metadataState()}})
+		return
+	}
 	// Not on the connection's goroutine, which brings raft's messages, too.
 	serve := func() {
 		resp, err := b.forward(ctx, req, askPatience)
@@ -81,7 +88,11 @@ func (b *Broker) enroll(ctx context.Context) (_ context.Context, stop func(*erro
 // ifMember asks every node that it knows of, once, whether this node is a member of the quorum, and to become one. answered is false if nobody could tell; an error says that it is not, and cannot be:
 // ErrRemoved, or what the active controller has against it.
 func (b *Broker) ifMember(ctx context.Context, join bool) (answered bool, err error) {
-	req := &controller.JoinRequest{ClusterID: b.c.Directory.ClusterID(), NodeID: b.c.NodeID, Addr: b.c.Addr, DirectoryID: b.c.Directory.ID(), Join: join}
+	purpose := controller.AskMember
+	if join {
+		purpose = controller.Join
+	}
+	req := b.joinRequest(purpose)
 	for _, node := range b.askable() {
 		resp, err := b.askOne(ctx, node, req)
 		if err != nil {
@@ -102,6 +113,10 @@ func (b *Broker) ifMember(ctx context.Context, join bool) (answered bool, err er
 		}
 	}
 	return false, nil
+}
+
+func (b *Broker) joinRequest(purpose controller.JoinPurpose) *controller.JoinRequest {
+	return &controller.JoinRequest{ClusterID: b.c.Directory.ClusterID(), NodeID: b.c.NodeID, Addr: b.c.Addr, DirectoryID: b.c.Directory.ID(), Purpose: purpose}
 }
 
 func (b *Broker) askOne(ctx context.Context, node int32, req kmsg.Request) (*controller.JoinResponse, error) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"sync"
 
+	"github.com/insynclog/insync/log"
 	"github.com/insynclog/insync/transport"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -15,15 +16,16 @@ const KeyRaft int16 = 32100
 
 // Raft messages (32100), version 0, between nodes only. Body of the request:
 //
-//	int32 node id, string address, int32 count, then count × (int32 length, length bytes)
+//	int32 node id, string address, 16 bytes directory id, int32 count, then count × (int32 length, length bytes)
 //
 // The sender says who and where it is, for it may be a member that the receiver does not know of yet. The string has a uint16 length in front. The response has no body: it only tells that the messages arrived. Nothing is lost by losing one, raft repeats itself.
 
 // RaftRequest carries encoded raft messages to a peer.
 type RaftRequest struct {
-	From     int32
-	Addr     string // of the sender; "" if it does not listen
-	Messages [][]byte
+	From        int32
+	Addr        string      // of the sender; "" if it does not listen
+	DirectoryID log.TopicID // of the sender's disk: who has its id later, on another one, did not say what it says
+	Messages    [][]byte
 }
 
 // RaftResponse answers a RaftRequest.
@@ -48,6 +50,7 @@ func (*RaftRequest) ResponseKind() kmsg.Response { return &RaftResponse{} } // R
 func (r *RaftRequest) AppendTo(dst []byte) []byte {
 	dst = binary.BigEndian.AppendUint32(dst, uint32(r.From))
 	dst = append(binary.BigEndian.AppendUint16(dst, uint16(len(r.Addr))), r.Addr...)
+	dst = append(dst, r.DirectoryID[:]...)
 	dst = binary.BigEndian.AppendUint32(dst, uint32(len(r.Messages)))
 	for _, m := range r.Messages {
 		dst = binary.BigEndian.AppendUint32(dst, uint32(len(m)))
@@ -63,10 +66,11 @@ func (r *RaftRequest) ReadFrom(src []byte) error {
 	}
 	r.From = int32(binary.BigEndian.Uint32(src))
 	n := int(binary.BigEndian.Uint16(src[4:]))
-	if src = src[6:]; len(src) < n+4 {
+	if src = src[6:]; len(src) < n+len(r.DirectoryID)+4 {
 		return errMalformedRaft
 	}
 	r.Addr, src = string(src[:n]), src[n:]
+	src = src[copy(r.DirectoryID[:], src):]
 	count := binary.BigEndian.Uint32(src)
 	src = src[4:]
 	if uint64(count) > uint64(len(src))/4 { // a message takes four bytes at least
@@ -115,7 +119,7 @@ func (b *Broker) raft(_ context.Context, r *transport.Request, reply func(transp
 	req := r.Message.(*RaftRequest)
 	b.SetPeer(req.From, req.Addr)
 	if ctl := b.ctl.Load(); ctl != nil {
-		ctl.Step(req.Messages)
+		ctl.Step(req.DirectoryID, req.Messages)
 	}
 	reply(transport.Reply{Message: &RaftResponse{}})
 }
@@ -172,7 +176,7 @@ func (b *Broker) SendRaft(to int32, msgs [][]byte) {
 	if n == 0 || to == b.c.NodeID || !b.raftOut.take(to, n) {
 		return
 	}
-	b.peers.Send(b.ctx, to, &RaftRequest{From: b.c.NodeID, Addr: b.c.Addr, Messages: msgs}, func(r transport.Response, _ error) {
+	b.peers.Send(b.ctx, to, &RaftRequest{From: b.c.NodeID, Addr: b.c.Addr, DirectoryID: b.c.Directory.ID(), Messages: msgs}, func(r transport.Response, _ error) {
 		b.raftOut.give(to, n)
 		if r.Release != nil {
 			r.Release()

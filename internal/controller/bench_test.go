@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/insynclog/insync/internal/vfs"
+	"github.com/insynclog/insync/log"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -168,7 +169,7 @@ func BenchmarkStartThree(b *testing.B) {
 				NodeID: id, Voters: []int32{1, 2, 3}, FS: vfs.OS(), Dir: dir + "/__cluster_metadata-0", DirectoryID: dirID(id),
 				Send: func(to int32, msgs [][]byte) {
 					if n := nodes[to].Load(); n != nil {
-						n.Step(msgs)
+						n.Step(log.TopicID{}, msgs)
 					}
 				},
 			})

@@ -23,6 +23,10 @@ type Config struct {
 	Voters []int32
 	Addrs  map[int32]string // of the Voters
 
+	// Founds is asked by Start, when there are several Voters and the directory is empty, whether the node founds the quorum with the others. False: it has come back without its disk to a quorum that exists, and
+	// waits for its leader as a node without Voters does. An error ends Start. nil: it founds.
+	Founds func() (bool, error)
+
 	FS          vfs.FS
 	Dir         string      // the directory of the metadata log, "…/__cluster_metadata-0"; nobody else opens it
 	DirectoryID log.TopicID // identity of the disk the node lives on

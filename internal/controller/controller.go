@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/insynclog/insync/internal/controller/machine"
+	"github.com/insynclog/insync/log"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	pb "go.etcd.io/raft/v3/raftpb"
@@ -28,7 +29,7 @@ type Controller struct {
 
 	mu struct {
 		sync.Mutex
-		inbox      []*pb.Message // from peers, bounded
+		inbox      []inbound // from peers, bounded
 		inboxBytes int
 		calls      []*call // not yet taken by the driver
 		joining    []*subscriber
@@ -46,6 +47,12 @@ type Controller struct {
 	closing sync.Once
 	closeE  error
 	wg      sync.WaitGroup
+}
+
+// inbound is a message of a peer, which lives on a disk.
+type inbound struct {
+	*pb.Message
+	directory log.TopicID
 }
 
 type leadership struct {
@@ -253,9 +260,9 @@ func (c *Controller) giveUp(l *call) {
 	}
 }
 
-// Step takes raft messages from a peer. It never blocks; messages beyond a bound are dropped, and so is what cannot be decoded.
-func (c *Controller) Step(msgs [][]byte) {
-	decoded := make([]*pb.Message, 0, len(msgs))
+// Step takes raft messages from a peer, whose data directory has that id (zero: it did not say). It never blocks; messages beyond a bound are dropped, and so is what cannot be decoded.
+func (c *Controller) Step(directory log.TopicID, msgs [][]byte) {
+	decoded := make([]inbound, 0, len(msgs))
 	size := 0
 	for _, b := range msgs {
 		m := &pb.Message{}
@@ -263,7 +270,7 @@ func (c *Controller) Step(msgs [][]byte) {
 			c.c.Logger.Debug("raft message dropped", "err", err)
 			continue
 		}
-		decoded = append(decoded, m)
+		decoded = append(decoded, inbound{m, directory})
 		size += len(b)
 	}
 	c.mu.Lock()
@@ -287,6 +294,7 @@ func (c *Controller) signal() {
 
 // QuorumStatus is what DescribeQuorum tells.
 type QuorumStatus struct {
+	Untouched     bool  // there is no entry yet, and no vote was cast
 	Leader        int32 // -1 unknown
 	Term          int64
 	HighWatermark int64 // commit index as offset, exclusive

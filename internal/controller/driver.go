@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/insynclog/insync/internal/controller/machine"
+	"github.com/insynclog/insync/log"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"go.etcd.io/raft/v3"
@@ -87,7 +88,7 @@ func newDriver(c *Controller, s *storage) (*driver, error) {
 // first runs before Start returns: what is known to be committed is applied, the only voter elects itself and, in a new cluster, founds it.
 func (d *driver) first() (err error) {
 	defer d.recover(&err)
-	if err := d.round(); err != nil || !d.members.sole(d.id) {
+	if err := d.round(); err != nil || !d.members.sole(d.id) || !d.mayVote() {
 		return err
 	}
 	if err := d.node.Campaign(); err != nil {
@@ -199,8 +200,9 @@ func (d *driver) intake(now time.Time) {
 			s.fn(machine.Diff(machine.Empty(), img))
 		}
 	}
-	for _, m := range inbox {
-		if !d.expected(m) {
+	for _, in := range inbox {
+		m := in.Message
+		if !d.expected(m) || !d.genuine(in) {
 			continue
 		}
 		// The only error is that of a response from somebody who is no member.
@@ -218,6 +220,12 @@ func (d *driver) intake(now time.Time) {
 	}
 }
 
+// genuine tells whether a message is of the member that has the sender's id now, and not of one that had it before on another disk.
+func (d *driver) genuine(in inbound) bool {
+	m, ok := d.c.image.Load().Quorum.Member(nodeID(in.GetFrom()))
+	return !ok || m.DirectoryID == log.TopicID{} || in.directory == log.TopicID{} || in.directory == m.DirectoryID
+}
+
 // expected tells whether a message can be for this node from another one. Raft itself trusts what it is given. Whom this node does not know as a member yet may be one all the same, and lead.
 func (d *driver) expected(m *pb.Message) bool {
 	if m.GetTo() != d.id || m.GetFrom() == d.id || nodeID(m.GetFrom()) < 0 {
@@ -227,6 +235,16 @@ func (d *driver) expected(m *pb.Message) bool {
 	case pb.MsgApp, pb.MsgAppResp, pb.MsgVote, pb.MsgVoteResp, pb.MsgPreVote, pb.MsgPreVoteResp, pb.MsgSnap, pb.MsgHeartbeat, pb.MsgHeartbeatResp, pb.MsgTimeoutNow:
 	default:
 		return false
+	}
+	switch m.GetType() {
+	case pb.MsgVote, pb.MsgPreVote, pb.MsgTimeoutNow:
+		if !d.mayVote() {
+			return false
+		}
+	case pb.MsgHeartbeat:
+		if m.GetCommit() > d.store.last {
+			m.Commit = nil // meant for whoever had this id before: this node has not confirmed so much
+		}
 	}
 	if m.GetType() == pb.MsgSnap {
 		// One that was damaged on its way must not stop this node: the leader sends another.
@@ -280,9 +298,10 @@ func (d *driver) clock(now time.Time) {
 		if !now.Before(d.ticks) {
 			d.node.Tick()
 			d.ticks = now.Add(d.c.c.Tick)
+			d.restoreVotes(now)
 		}
 	case !d.campaign.due(now, d.jitter()):
-	case d.members.votes(d.id):
+	case d.members.votes(d.id) && d.mayVote():
 		_ = d.node.Campaign()
 	default:
 		// It may have got a vote that it does not know of, and must not hold it back for a leader that is silent.
@@ -453,7 +472,7 @@ func (d *driver) propose(f *flight, b *machine.Batch, records []machine.Record) 
 	data := machine.EncodeRecords(nil, records)
 	var change *pb.ConfChangeV2
 	if b.Changed() {
-		change = d.members.changeTo(b.Image().Quorum) // nil if only an address changed
+		change = d.members.changeTo(b.Image().Quorum, d.c.image.Load().Quorum) // nil if only an address changed
 	}
 	var err error
 	if f.members = change != nil; f.members {
@@ -525,7 +544,7 @@ func (d *driver) send(msgs []*pb.Message) error {
 // describe publishes what Status returns if it has changed.
 func (d *driver) describe() {
 	st := d.node.BasicStatus()
-	s := QuorumStatus{Leader: nodeID(st.Lead), Term: int64(st.GetTerm()), HighWatermark: int64(st.GetCommit())}
+	s := QuorumStatus{Untouched: st.GetTerm() == 0 && d.store.last == 0, Leader: nodeID(st.Lead), Term: int64(st.GetTerm()), HighWatermark: int64(st.GetCommit())}
 	all := make([]VoterStatus, 0, len(d.members.voters)+len(d.members.learners))
 	for _, v := range d.members.all() {
 		end := int64(-1)

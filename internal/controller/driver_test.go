@@ -491,7 +491,7 @@ func TestClosed(t *testing.T) {
 		_, err = n.WaitLeader(t.Context())
 		assert.ErrorIs(t, err, ErrClosed)
 		n.Resign(t.Context())
-		n.Step([][]byte{{1, 2, 3}})
+		n.Step(log.TopicID{}, [][]byte{{1, 2, 3}})
 		_, err = n.Handle(t.Context(), kmsg.NewPtrMetadataRequest())
 		assert.ErrorIs(t, err, machine.ErrUnknownRequest)
 	})
@@ -510,7 +510,7 @@ func TestHostileMessages(t *testing.T) {
 				b[j] = byte(rng.Uint32())
 			}
 			b = append([]byte{8, byte(i % 30)}, b...)
-			n.Step([][]byte{b})
+			n.Step(log.TopicID{}, [][]byte{b})
 		}
 		time.Sleep(time.Second)
 		require.NoError(t, n.Err())

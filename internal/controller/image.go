@@ -21,6 +21,10 @@ type (
 	JoinRequest = machine.JoinRequest
 	// JoinResponse answers it.
 	JoinResponse = machine.JoinResponse
+	// JoinPurpose says what a JoinRequest is for.
+	JoinPurpose = machine.JoinPurpose
+	// NodeState is what a node says of itself in the answer.
+	NodeState = machine.NodeState
 	// VotersRequest says who shall vote.
 	VotersRequest = machine.VotersRequest
 	// VotersResponse answers it.
@@ -39,6 +43,17 @@ type (
 	QuotaName = machine.QuotaName
 	// Delta tells what changed between two images.
 	Delta = machine.Delta
+)
+
+// What a JoinRequest is for, and what a node says of itself.
+const (
+	AskMember    = machine.AskMember
+	Join         = machine.Join
+	Return       = machine.Return
+	AskStarted   = machine.AskStarted
+	StateUnknown = machine.StateUnknown
+	StateEmpty   = machine.StateEmpty
+	StateStarted = machine.StateStarted
 )
 
 // The types of the parts of a QuotaEntity, and the quotas that are enforced.

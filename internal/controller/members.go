@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/insynclog/insync/internal/controller/machine"
+	"github.com/insynclog/insync/log"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"go.etcd.io/raft/v3"
@@ -59,8 +60,9 @@ func (m membership) place(id uint64) int {
 // all lists everybody.
 func (m membership) all() []uint64 { return slices.Concat(m.voters, m.learners) }
 
-// changeTo is what makes a configuration that of a quorum, nil if it is: nodes are added before others go.
-func (m membership) changeTo(q *machine.Quorum) *pb.ConfChangeV2 {
+// changeTo is what makes a configuration that of a quorum, nil if it is: nodes are added before others go. old is what the quorum was: who comes back on another disk goes
+// and comes, so that raft forgets what the old disk has confirmed.
+func (m membership) changeTo(q, old *machine.Quorum) *pb.ConfChangeV2 {
 	if len(m.outgoing) > 0 && !q.Joint() {
 		return &pb.ConfChangeV2{} // which leaves the joint one
 	}
@@ -70,7 +72,11 @@ func (m membership) changeTo(q *machine.Quorum) *pb.ConfChangeV2 {
 	}
 	for _, n := range q.Members {
 		id := raftID(n.ID)
+		before, was := old.Member(n.ID)
 		switch {
+		case was && !n.Voter && before.DirectoryID != n.DirectoryID && slices.Contains(m.all(), id):
+			change(pb.ConfChangeRemoveNode, id)
+			change(pb.ConfChangeAddLearnerNode, id)
 		case n.Voter && !slices.Contains(m.voters, id):
 			change(pb.ConfChangeAddNode, id)
 		case !n.Voter && !slices.Contains(m.learners, id):
@@ -112,8 +118,10 @@ func confState(q *machine.Quorum) *pb.ConfState {
 
 // follow makes raft count by the quorums that committed entries up to index have brought, one after the other.
 func (d *driver) follow(quorums []*machine.Quorum, index uint64) error {
+	old := d.c.image.Load().Quorum
 	for _, q := range quorums {
-		change := d.members.changeTo(q)
+		change := d.members.changeTo(q, old)
+		old = q
 		if change == nil {
 			continue
 		}
@@ -187,7 +195,12 @@ func (d *driver) admit(req kmsg.Request, now time.Time) *kerr.Error {
 	}
 	switch req := req.(type) {
 	case *machine.JoinRequest:
-		return d.settled()
+		if e := d.settled(); e != nil || req.Purpose != machine.Return {
+			return e
+		}
+		if id := raftID(req.NodeID); d.members.votes(id) && !d.spares(id, now) {
+			return later(kerr.RequestTimedOut, "Too few of the voters that would remain are there")
+		}
 	case *kmsg.UnregisterBrokerRequest:
 		return d.settled()
 	case *kmsg.AddRaftVoterRequest:
@@ -211,13 +224,7 @@ func (d *driver) admit(req kmsg.Request, now time.Time) *kerr.Error {
 			d.resign()
 			return kerr.NotController
 		}
-		left := 1
-		for _, v := range d.members.voters {
-			if v != id && v != d.id && d.heard(v, now) {
-				left++
-			}
-		}
-		if left <= (len(d.members.voters)-1)/2 {
+		if !d.spares(id, now) {
 			return later(kerr.RequestTimedOut, "Too few of the voters that would remain are there")
 		}
 	case *machine.VotersRequest:
@@ -251,6 +258,49 @@ func (d *driver) admitVoters(voters []int32, now time.Time) *kerr.Error {
 		return later("Too few of the voters that would remain are there")
 	}
 	return nil
+}
+
+// spares tells whether enough voters are there without another one.
+func (d *driver) spares(id uint64, now time.Time) bool {
+	left := 1
+	for _, v := range d.members.voters {
+		if v != id && v != d.id && d.heard(v, now) {
+			left++
+		}
+	}
+	return left > (len(d.members.voters)-1)/2
+}
+
+// mayVote tells whether a vote that this node's id may have is its own. One that came back with an empty disk goes through a log in which its id had a vote before: that was another's, who knew what it had voted
+// for. One that has caught up once may have got a vote that it does not know of yet.
+func (d *driver) mayVote() bool {
+	q := d.c.image.Load().Quorum
+	if q == nil {
+		return slices.Contains(d.store.founders, d.c.c.NodeID)
+	}
+	m, ok := q.Member(d.c.c.NodeID)
+	switch {
+	case !ok || m.DirectoryID == d.c.c.DirectoryID:
+		return true
+	case m.DirectoryID == log.TopicID{}: // a founder's
+		return slices.Contains(d.store.founders, d.c.c.NodeID)
+	}
+	return false
+}
+
+// restoreVotes gives those their votes back that have come back and caught up.
+func (d *driver) restoreVotes(now time.Time) {
+	if !d.judging() || len(d.calls) > 0 {
+		return
+	}
+	for _, m := range d.c.image.Load().Quorum.Returning() {
+		if id := raftID(m.ID); slices.Contains(d.members.learners, id) && d.heard(id, now) && d.match(id) == d.lastIndex {
+			req := kmsg.NewPtrAddRaftVoterRequest()
+			req.VoterID, req.VoterDirectoryID = m.ID, m.DirectoryID
+			d.calls = append(d.calls, &call{req: req, judged: make(chan struct{}), done: make(chan struct{})})
+			return
+		}
+	}
 }
 
 // settled tells whether an entry of this node's own term is committed: only then are earlier changes of the quorum certainly known.

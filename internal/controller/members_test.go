@@ -104,7 +104,7 @@ func (g *growing) must(req kmsg.Request, done ...*kerr.Error) {
 }
 
 func joining(id int32) *JoinRequest {
-	return &JoinRequest{NodeID: id, Addr: fmt.Sprintf("node%d:1", id), DirectoryID: dirID(id), Join: true}
+	return &JoinRequest{NodeID: id, Addr: fmt.Sprintf("node%d:1", id), DirectoryID: dirID(id), Purpose: Join}
 }
 
 func adding(id int32) *kmsg.AddRaftVoterRequest {

@@ -89,7 +89,7 @@ func (q *quorum) send(from, to int32, msgs [][]byte) {
 		n := q.nodes[to]
 		q.mu.Unlock()
 		if n != nil {
-			n.Step(msgs)
+			n.Step(log.TopicID{}, msgs)
 		}
 	})
 }

@@ -206,6 +206,15 @@ func (s *storage) loadQuorumState(c Config) error {
 		return err
 	}
 	q, ok, err := readQuorumState(s.fs, s.dir)
+	if untouched := s.last == 0 && (!ok || q.LeaderEpoch == 0 && q.VotedID < 0); err == nil && untouched && len(c.Voters) > 1 && c.Founds != nil {
+		founds, err := c.Founds()
+		if err != nil {
+			return err
+		}
+		if ok = false; !founds { // written anew in any case
+			c.Voters = nil
+		}
+	}
 	switch {
 	case ok:
 		s.founders = q.voters()
@@ -225,7 +234,7 @@ func (s *storage) loadQuorumState(c Config) error {
 		return err
 	case !ok && s.last > 0 && !alone:
 		return &log.CorruptError{Path: name, Offset: -1, Err: errors.New("the file is missing beside a metadata log with entries")}
-	case !s.changed && len(c.Voters) > 0 && !slices.Equal(s.founders, c.Voters):
+	case !s.changed && len(c.Voters) > 0 && len(s.founders) > 0 && !slices.Equal(s.founders, c.Voters):
 		return &VotersError{Path: name, Stored: s.founders, Given: c.Voters}
 	case ok && !alone && uint64(q.LeaderEpoch) < lastTerm:
 		return &log.CorruptError{Path: name, Offset: -1, Err: fmt.Errorf("term %d is older than that of the last entry, %d", q.LeaderEpoch, lastTerm)}

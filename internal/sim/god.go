@@ -27,6 +27,7 @@ type god struct {
 	w       *World
 	looks   int64
 	leaders map[leadership]int32
+	told    map[partition]int32 // partition epochs that are in the log of events
 	images  map[int64]uint64    // hash of the metadata, by the offset up to which it was applied
 	highs   map[partition]int64 // the highest high watermark that a leader had
 
@@ -35,7 +36,7 @@ type god struct {
 }
 
 func newGod(w *World) *god {
-	return &god{w: w, leaders: map[leadership]int32{}, images: map[int64]uint64{}, highs: map[partition]int64{}, acked: map[partition]int64{}}
+	return &god{w: w, leaders: map[leadership]int32{}, told: map[partition]int32{}, images: map[int64]uint64{}, highs: map[partition]int64{}, acked: map[partition]int64{}}
 }
 
 // acknowledged notes that a producer was told of a record.
@@ -98,6 +99,10 @@ func (g *god) image(id int32, s *cluster.Status) {
 				for _, r := range list {
 					h = h.uint(uint64(r))
 				}
+			}
+			if e, ok := g.told[at.partition]; !ok || p.PartitionEpoch > e {
+				g.told[at.partition] = p.PartitionEpoch
+				g.w.event("metadata %d: %s-%d led by %d in epoch %d: in sync %v, eligible %v, last %v", s.Metadata, t.Name, p.Partition, p.Leader, p.LeaderEpoch, p.ISR, p.ELR, p.LastKnownELR)
 			}
 			name := fmt.Sprintf("node %d: %s-%d in epoch %d", id, t.Name, p.Partition, p.LeaderEpoch)
 			if p.Leader >= 0 {

@@ -34,6 +34,7 @@ const (
 	Pause    Fault = "pause"     // a node hears nothing and is not heard, as a process that is stopped; everything arrives afterwards
 	Reset    Fault = "reset"     // the connections of a node
 	SlowDisk Fault = "slow-disk"
+	Wipe     Fault = "wipe"      // a node comes back with an empty disk
 	DiskFail Fault = "disk-fail" // one write or sync of a partition's log fails; the node's process ends some time later
 )
 
@@ -63,6 +64,7 @@ var weights = []struct {
 	{Reset, 8},
 	{SlowDisk, 5},
 	{DiskFail, 4},
+	{Wipe, 4},
 }
 
 // Action is a fault at its time.

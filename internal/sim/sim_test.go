@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -85,12 +86,7 @@ func TestSim(t *testing.T) {
 	if *faults != "" {
 		text, err := os.ReadFile(*faults)
 		require.NoError(t, err)
-		c.Schedule = []sim.Action{}
-		for line := range strings.Lines(string(text)) {
-			a, err := sim.ParseAction(line)
-			require.NoError(t, err)
-			c.Schedule = append(c.Schedule, a)
-		}
+		c.Schedule = schedule(t, string(text))
 		*seeds = 1
 	}
 	sum := total{begun: time.Now()}
@@ -108,6 +104,35 @@ func TestSim(t *testing.T) {
 		}
 	}
 	t.Logf("%d seeds: %v", *seeds, &sum)
+}
+
+func schedule(t *testing.T, text string) []sim.Action {
+	list := []sim.Action{}
+	for line := range strings.Lines(text) {
+		a, err := sim.ParseAction(line)
+		require.NoError(t, err)
+		list = append(list, a)
+	}
+	return list
+}
+
+// What once went wrong: a comment, a line with seed and nodes, and the faults.
+func TestRegressions(t *testing.T) {
+	one(t)
+	files, err := filepath.Glob("testdata/*.faults")
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		_, rest, _ := strings.Cut(string(text), "\n")
+		head, list, _ := strings.Cut(rest, "\n")
+		var c sim.Config
+		_, err = fmt.Sscanf(head, "seed %d nodes %d", &c.Seed, &c.Nodes)
+		require.NoError(t, err, file)
+		c.Schedule = schedule(t, list)
+		assert.Empty(t, run(t, c, filepath.Base(file)).Problems, file)
+	}
 }
 
 // explain tells how to repeat a run that failed, with as few faults as can be.

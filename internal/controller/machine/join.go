@@ -13,30 +13,52 @@ const KeyJoin int16 = 32101
 
 // Join (32101), version 0, between nodes only. Body of the request:
 //
-//	string cluster id, int32 node id, string address, 16 bytes directory id, bool join
+//	string cluster id, int32 node id, string address, 16 bytes directory id, int8 what for
 //
 // and of the response:
 //
-//	int16 error code, string cluster id
+//	int16 error code, string cluster id, int8 state
 //
 // Strings have a uint16 length in front.
 
-// JoinRequest asks whether the node belongs to the quorum and, with Join, for it to become an observer. It may be repeated.
+// JoinPurpose says what a JoinRequest is for.
+type JoinPurpose int8
+
+// The purposes.
+const (
+	AskMember  JoinPurpose = iota // whether the node is a member
+	Join                          // to become one, as an observer
+	Return                        // to come back with an empty directory: whatever vote the id has is another's, who forgot what it voted for
+	AskStarted                    // whether the node that is asked has taken part in anything yet; it answers by itself
+)
+
+// NodeState is what a node says of itself.
+type NodeState int8
+
+// The states.
+const (
+	StateUnknown NodeState = iota // it does not know yet, or was not asked
+	StateEmpty                    // it has no metadata, and has not voted
+	StateStarted
+)
+
+// JoinRequest asks whether the node belongs to the quorum, or for it to become a part of it. It may be repeated.
 //
 // Answers: INCONSISTENT_CLUSTER_ID; INVALID_REQUEST without an address, a directory or an id; DUPLICATE_VOTER: a member of that id has another data directory; VOTER_NOT_FOUND: it is not a member, and did
-// not want to be; NOT_CONTROLLER. Any node takes it, and passes it on to the active controller.
+// not want to be; REQUEST_TIMED_OUT: whoever had the id is still there, or a quorum is not; NOT_CONTROLLER. Any node takes it, and passes it on to the active controller.
 type JoinRequest struct {
 	ClusterID   string // "" = not known
 	NodeID      int32
 	Addr        string
 	DirectoryID log.TopicID
-	Join        bool
+	Purpose     JoinPurpose
 }
 
 // JoinResponse answers a JoinRequest.
 type JoinResponse struct {
 	ErrorCode int16
 	ClusterID string
+	State     NodeState
 }
 
 var (
@@ -73,7 +95,7 @@ func takeShort(src []byte) (s string, rest []byte, ok bool) {
 // AppendTo appends the encoded request.
 func (r *JoinRequest) AppendTo(dst []byte) []byte {
 	dst = binary.BigEndian.AppendUint32(putShort(dst, r.ClusterID), uint32(r.NodeID))
-	return putBool(append(putShort(dst, r.Addr), r.DirectoryID[:]...), r.Join)
+	return append(append(putShort(dst, r.Addr), r.DirectoryID[:]...), byte(r.Purpose))
 }
 
 // ReadFrom decodes a request.
@@ -87,12 +109,7 @@ func (r *JoinRequest) ReadFrom(src []byte) error {
 		return errMalformedJoin
 	}
 	copy(r.DirectoryID[:], src)
-	switch src[len(r.DirectoryID)] {
-	case 0:
-		r.Join = false
-	case 1:
-		r.Join = true
-	default:
+	if r.Purpose = JoinPurpose(src[len(r.DirectoryID)]); r.Purpose < AskMember || r.Purpose > AskStarted {
 		return errMalformedJoin
 	}
 	return nil
@@ -108,7 +125,7 @@ func (*JoinResponse) RequestKind() kmsg.Request { return &JoinRequest{} } // Req
 
 // AppendTo appends the encoded response.
 func (r *JoinResponse) AppendTo(dst []byte) []byte {
-	return putShort(binary.BigEndian.AppendUint16(dst, uint16(r.ErrorCode)), r.ClusterID)
+	return append(putShort(binary.BigEndian.AppendUint16(dst, uint16(r.ErrorCode)), r.ClusterID), byte(r.State))
 }
 
 // ReadFrom decodes a response.
@@ -118,9 +135,9 @@ func (r *JoinResponse) ReadFrom(src []byte) error {
 	}
 	r.ErrorCode = int16(binary.BigEndian.Uint16(src))
 	id, rest, ok := takeShort(src[2:])
-	if !ok || len(rest) != 0 {
+	if !ok || len(rest) != 1 || NodeState(rest[0]) < StateUnknown || NodeState(rest[0]) > StateStarted {
 		return errMalformedJoin
 	}
-	r.ClusterID = id
+	r.ClusterID, r.State = id, NodeState(rest[0])
 	return nil
 }

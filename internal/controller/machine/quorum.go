@@ -28,6 +28,7 @@ type Member struct {
 	Addr        string      // "host:port" as it was when the node joined; its registration as a broker is newer. "" if the node does not listen
 	DirectoryID log.TopicID // of its data directory; zero for those that founded the cluster
 	Voter       bool        // false: an observer, which follows without a vote
+	Returning   bool        // an observer that had a vote, and whose disk is another now: it gets the vote back when it has caught up
 }
 
 // Member finds a member. A nil quorum has none.
@@ -47,6 +48,18 @@ func (q *Quorum) Voters() []int32 { return q.ids(true) }
 
 // Observers lists the ids of those that do not vote, in order.
 func (q *Quorum) Observers() []int32 { return q.ids(false) }
+
+// Returning lists those that are to get their vote back.
+func (q *Quorum) Returning() (list []Member) {
+	if q != nil {
+		for _, m := range q.Members {
+			if m.Returning {
+				list = append(list, m)
+			}
+		}
+	}
+	return list
+}
 
 func (q *Quorum) ids(voter bool) (ids []int32) {
 	if q == nil {
@@ -81,7 +94,10 @@ func (q *Quorum) without(id int32) *Quorum {
 func (q *Quorum) voting(voters []int32) *Quorum {
 	next := &Quorum{Version: q.Version + 1, Members: slices.Clone(q.Members)}
 	for i := range next.Members {
-		next.Members[i].Voter = slices.Contains(voters, next.Members[i].ID)
+		m := &next.Members[i]
+		if vote := slices.Contains(voters, m.ID); vote != m.Voter {
+			m.Voter, m.Returning = vote, false
+		}
 	}
 	if votesChanged(q, next) > 1 {
 		next.Outgoing = q.Voters()
@@ -102,8 +118,11 @@ func (r *QuorumRecord) String() string {
 	fmt.Fprintf(&b, "Quorum version=%d", r.Version)
 	for _, m := range r.Members {
 		role := "observer"
-		if m.Voter {
+		switch {
+		case m.Voter:
 			role = "voter"
+		case m.Returning:
+			role = "returning"
 		}
 		fmt.Fprintf(&b, " %s=%d@%s", role, m.ID, m.Addr)
 	}
@@ -118,7 +137,7 @@ func (r *QuorumRecord) encode(dst []byte) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(r.Members)))
 	for _, m := range r.Members {
 		dst = putString(putInt(dst, int64(m.ID)), m.Addr)
-		dst = putBool(append(dst, m.DirectoryID[:]...), m.Voter)
+		dst = append(append(dst, m.DirectoryID[:]...), m.flags())
 	}
 	return dst
 }
@@ -127,9 +146,33 @@ func (r *QuorumRecord) decode(d *reader) {
 	r.Version = d.int()
 	n := d.count(19) // an id, an empty address, the directory's id, a flag
 	for range n {
-		r.Members = append(r.Members, Member{ID: d.int32(), Addr: d.string(), DirectoryID: d.id(), Voter: d.bool()})
+		m := Member{ID: d.int32(), Addr: d.string(), DirectoryID: d.id()}
+		if flags := d.byte(); flags <= flagVoter|flagReturning {
+			m.setFlags(flags)
+		} else {
+			d.fail("bad flags")
+		}
+		r.Members = append(r.Members, m)
 	}
 }
+
+// The flags of a member in a record.
+const (
+	flagVoter     = 1
+	flagReturning = 2
+)
+
+func (m *Member) flags() (b byte) {
+	if m.Voter {
+		b |= flagVoter
+	}
+	if m.Returning {
+		b |= flagReturning
+	}
+	return b
+}
+
+func (m *Member) setFlags(b byte) { m.Voter, m.Returning = b&flagVoter != 0, b&flagReturning != 0 }
 
 // encodeTags writes who goes, which only a joint quorum has: records from before there were joint ones are read as they are.
 func (r *QuorumRecord) encodeTags(dst []byte) []byte {
@@ -240,19 +283,39 @@ func (b *Batch) join(req *JoinRequest) kmsg.Response {
 		resp.ErrorCode = kerr.NotController.Code // the quorum was founded by an older version, and its record is on its way
 	case req.NodeID < 0 || req.Addr == "" || req.DirectoryID == log.TopicID{}:
 		resp.ErrorCode = kerr.InvalidRequest.Code
+	case ok && req.Purpose == Return && q.Joint():
+		resp.ErrorCode = kerr.RequestTimedOut.Code
+	case ok && req.Purpose == Return:
+		resp.ErrorCode = b.returned(m, req)
 	case ok && !b.sameDirectory(m, req.DirectoryID):
 		resp.ErrorCode = kerr.DuplicateVoter.Code
-	case !ok && !req.Join:
+	case !ok && req.Purpose != Join:
 		resp.ErrorCode = kerr.VoterNotFound.Code
-	case q.Joint() && (!ok || req.Join && m.Addr != req.Addr):
+	case q.Joint() && (!ok || req.Purpose == Join && m.Addr != req.Addr):
 		resp.ErrorCode = kerr.RequestTimedOut.Code
 	case !ok:
 		b.changeQuorum(q.with(Member{ID: req.NodeID, Addr: req.Addr, DirectoryID: req.DirectoryID}))
-	case req.Join && m.Addr != req.Addr:
+	case req.Purpose == Join && m.Addr != req.Addr:
 		m.Addr, m.DirectoryID = req.Addr, req.DirectoryID
 		b.changeQuorum(q.with(m))
 	}
 	return resp
+}
+
+// returned takes a member back that has an empty directory. Whatever vote its id has belongs to whoever had it before, and forgot nothing: it is taken away, and raft forgets what that one has confirmed. When the
+// node has caught up it gets one of its own.
+func (b *Batch) returned(m Member, req *JoinRequest) (code int16) {
+	if m.DirectoryID == req.DirectoryID {
+		return 0 // asked again
+	}
+	if br := b.d.img.Brokers[m.ID]; br != nil && !br.Fenced && br.DirectoryID != req.DirectoryID {
+		return kerr.RequestTimedOut.Code // its session has not ended: it may be somebody else
+	}
+	if m.Voter && len(b.d.img.Quorum.Voters()) == 1 {
+		return kerr.InvalidRequest.Code
+	}
+	b.changeQuorum(b.d.img.Quorum.with(Member{ID: m.ID, Addr: req.Addr, DirectoryID: req.DirectoryID, Returning: m.Voter || m.Returning}))
+	return 0
 }
 
 // addVoter answers AddRaftVoter: an observer gets a vote. That it has caught up is for the driver to see.
@@ -275,7 +338,7 @@ func (b *Batch) addVoter(req *kmsg.AddRaftVoterRequest) kmsg.Response {
 	case !b.sameDirectory(m, req.VoterDirectoryID):
 		p = refuse(kerr.InvalidVoterKey, "Node %d has another data directory", req.VoterID)
 	default:
-		m.Voter = true
+		m.Voter, m.Returning = true, false
 		b.changeQuorum(q.with(m))
 	}
 	resp.ErrorCode, resp.ErrorMessage = p.code, p.text()
@@ -300,7 +363,7 @@ func (b *Batch) removeVoter(req *kmsg.RemoveRaftVoterRequest) kmsg.Response {
 	case len(q.Voters()) == 1:
 		p = refuse(kerr.InvalidRequest, "Cannot remove the last voter %d", req.VoterID)
 	default:
-		m.Voter = false
+		m.Voter, m.Returning = false, false
 		b.changeQuorum(q.with(m))
 	}
 	resp.ErrorCode, resp.ErrorMessage = p.code, p.text()

@@ -81,7 +81,7 @@ func (j *members) ask(req kmsg.Request) int16 {
 }
 
 func joinRequest(id int32) *JoinRequest {
-	return &JoinRequest{ClusterID: "c", NodeID: id, Addr: "h:1", DirectoryID: log.TopicID{0xd, 15: byte(id)}, Join: true}
+	return &JoinRequest{ClusterID: "c", NodeID: id, Addr: "h:1", DirectoryID: log.TopicID{0xd, 15: byte(id)}, Purpose: Join}
 }
 
 func addVoterRequest(id int32) *kmsg.AddRaftVoterRequest {
@@ -159,7 +159,7 @@ func TestQuorumRefusals(t *testing.T) {
 	wiped.DirectoryID[5] = 1
 	assert.Equal(t, kerr.DuplicateVoter.Code, j.ask(wiped), "a voter whose disk was replaced")
 	asking := joinRequest(3)
-	asking.Join = false
+	asking.Purpose = AskMember
 	assert.Equal(t, kerr.VoterNotFound.Code, j.ask(asking))
 	for _, spoil := range []func(*JoinRequest){func(r *JoinRequest) { r.Addr = "" }, func(r *JoinRequest) { r.NodeID = -1 }, func(r *JoinRequest) { r.DirectoryID = log.TopicID{} }} {
 		bad := joinRequest(3)
@@ -210,6 +210,46 @@ func TestQuorumRefusals(t *testing.T) {
 	require.Zero(t, j.ask(unregisterRequest(3, false)))
 	assert.Equal(t, []int32{1, 2}, j.img.Quorum.Voters())
 	assert.Nil(t, j.img.Quorum.Observers())
+}
+
+// Who comes back with an empty disk loses the vote of its id, which was another's, and gets one of its own when it has caught up.
+func TestQuorumReturn(t *testing.T) {
+	j := newMembers(t, Member{ID: 1, Voter: true}, Member{ID: 2, Voter: true}, Member{ID: 3, Voter: true})
+	require.Zero(t, j.register(2))
+	back := joinRequest(2)
+	back.Purpose, back.DirectoryID[5] = Return, 1
+	heartbeat := kmsg.NewPtrBrokerHeartbeatRequest()
+	heartbeat.BrokerID, heartbeat.BrokerEpoch, heartbeat.CurrentMetadataOffset = 2, j.img.Brokers[2].Epoch, j.img.Offset
+	b := j.m.Begin(j.img, j.offset, time.Time{})
+	_, err := b.Handle(heartbeat)
+	require.NoError(t, err)
+	j.take(b)
+	require.False(t, j.img.Brokers[2].Fenced)
+	assert.Equal(t, kerr.RequestTimedOut.Code, j.ask(back), "whoever had the id is still there")
+
+	// The third was never registered: nobody knows its disk.
+	late := joinRequest(3)
+	late.Purpose = Return
+	require.Zero(t, j.ask(late))
+	assert.Equal(t, []int32{1, 2}, j.img.Quorum.Voters())
+	assert.Equal(t, []Member{{ID: 3, Addr: "h:1", DirectoryID: log.TopicID{0xd, 15: 3}, Returning: true}}, j.img.Quorum.Returning())
+	before := j.img.Quorum
+	require.Zero(t, j.ask(late), "asked again")
+	assert.Same(t, before, j.img.Quorum)
+	again := joinRequest(3)
+	again.Purpose, again.DirectoryID[7] = Return, 9
+	require.Zero(t, j.ask(again), "wiped once more")
+	m, _ := j.img.Quorum.Member(3)
+	assert.True(t, m.Returning)
+	require.Zero(t, j.ask(addVoterRequest(3)))
+	assert.Equal(t, []int32{1, 2, 3}, j.img.Quorum.Voters())
+	assert.Nil(t, j.img.Quorum.Returning())
+
+	stranger := joinRequest(4)
+	stranger.Purpose = Return
+	assert.Equal(t, kerr.VoterNotFound.Code, j.ask(stranger))
+	alone := newMembers(t, Member{ID: 2, Voter: true})
+	assert.Equal(t, kerr.InvalidRequest.Code, alone.ask(back), "the last vote")
 }
 
 // Records that would make two majorities possible are not taken, whoever wrote them.
@@ -310,7 +350,7 @@ func TestJoinCodec(t *testing.T) {
 	got := &JoinRequest{}
 	require.NoError(t, got.ReadFrom(b))
 	assert.Equal(t, req, got)
-	resp := &JoinResponse{ErrorCode: 126, ClusterID: "c"}
+	resp := &JoinResponse{ErrorCode: 126, ClusterID: "c", State: StateStarted}
 	rb := resp.AppendTo(nil)
 	back := &JoinResponse{}
 	require.NoError(t, back.ReadFrom(rb))
@@ -323,6 +363,7 @@ func TestJoinCodec(t *testing.T) {
 	}
 	assert.Error(t, (&JoinRequest{}).ReadFrom(append(b[:len(b):len(b)], 0)))
 	assert.Error(t, (&JoinResponse{}).ReadFrom(append(rb[:len(rb):len(rb)], 0)))
-	b[len(b)-1] = 2
-	assert.Error(t, (&JoinRequest{}).ReadFrom(b), "a flag is 0 or 1")
+	b[len(b)-1], rb[len(rb)-1] = 4, 3
+	assert.Error(t, (&JoinRequest{}).ReadFrom(b), "there is no such purpose")
+	assert.Error(t, (&JoinResponse{}).ReadFrom(rb), "nor such a state")
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"sync"
 	"testing"
@@ -171,7 +172,7 @@ func startTCP(t *testing.T, n int) []*cluster.Node {
 	for i := range ns {
 		wg.Go(func() {
 			ns[i], errs[i] = cluster.Start(context.Background(), cluster.Config{
-				NodeID: voters[i].ID, Dir: t.TempDir(), Listener: listeners[i], Voters: voters,
+				NodeID: voters[i].ID, Dir: t.TempDir(), Listener: listeners[i], Voters: voters, Logger: slog.New(uses),
 				HeartbeatInterval: 100 * time.Millisecond, SessionTimeout: time.Second, ElectionTimeout: 500 * time.Millisecond,
 			})
 		})

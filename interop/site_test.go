@@ -3,6 +3,7 @@ package interop
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"sync"
 	"testing"
@@ -143,6 +144,7 @@ func newStreetOf(t *testing.T, n int, sessions time.Duration) *street {
 				InitialRebalanceDelay: 100 * time.Millisecond, MinSessionTimeout: time.Second, SessionTimeout: s.session(), HeartbeatInterval: s.session() / 10,
 				OffsetsPartitions: 1, // one coordinator for all groups, so that its crash is everybody's
 			},
+			Logger:            slog.New(uses),
 			HeartbeatInterval: 100 * time.Millisecond, SessionTimeout: 1500 * time.Millisecond, ElectionTimeout: 500 * time.Millisecond,
 		})
 	}

@@ -136,6 +136,37 @@ func TestServerBytesLeftOver(t *testing.T) {
 	})
 }
 
+// TestAPIUsed: the log says once for each connection who uses which API in which version, ApiVersions included.
+func TestAPIUsed(t *testing.T) {
+	var text bytes.Buffer
+	node := newFakeNode(1)
+	s, err := NewServer(ServerConfig{Handler: node, Logger: slog.New(slog.NewTextHandler(&text, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+	require.NoError(t, err)
+	network := NewMem().Host("a")
+	l, err := network.Listen(t.Context(), "a:0")
+	require.NoError(t, err)
+	served := make(chan error)
+	go func() { served <- s.Serve(l) }()
+	for range 2 {
+		c := dialRaw(t, network, l.Addr().String())
+		versions := kmsg.NewPtrApiVersionsRequest()
+		versions.Version, versions.ClientSoftwareName, versions.ClientSoftwareVersion = 3, "soft", "1.2"
+		for range 3 {
+			c.send(versions, 1)
+			_, err := c.r.next()
+			require.NoError(t, err)
+			c.send(listOffsets(7), 2)
+			_, err = c.r.next()
+			require.NoError(t, err)
+		}
+	}
+	require.NoError(t, s.Close())
+	require.NoError(t, <-served)
+	require.Equal(t, 2, strings.Count(text.String(), "client=raw software=soft version=1.2 key=18 name=ApiVersions api=3\n"), text.String())
+	require.Equal(t, 2, strings.Count(text.String(), "key=2 name=ListOffsets api=7\n"), text.String())
+	require.Equal(t, 4, strings.Count(text.String(), "api used"))
+}
+
 // TestServerMemoryFollowsBytes checks that a connection gets no memory for the frame that it only claims to send.
 func TestServerMemoryFollowsBytes(t *testing.T) {
 	const claim = 16 << 20

@@ -299,6 +299,7 @@ func (c *serverConn) accept(f *frame, lastClientID string) (*slot, error) {
 	if err := decode(sl.req.Message, body); err != nil {
 		return nil, fail(err)
 	}
+	c.noteUse(sl)
 	if resp, ours, err := c.loginRequest(sl.req.Message); ours {
 		if resp == nil {
 			return nil, fail(err)
@@ -310,7 +311,6 @@ func (c *serverConn) accept(f *frame, lastClientID string) (*slot, error) {
 		}
 		return nil, err
 	}
-	c.noteUse(sl)
 	sl.frame, sl.size, sl.serving = f, f.charge, true
 	f.charge = 0
 	c.push(sl)
@@ -335,7 +335,11 @@ func (c *serverConn) noteUse(sl *slot) {
 		return
 	}
 	c.used[key/64] |= 1 << (key % 64)
-	c.s.cfg.Logger.Debug("api used", "remote", c.info.Remote, "client", sl.req.ClientID, "software", c.info.ClientSoftwareName, "version", c.info.ClientSoftwareVersion,
+	software, version := c.info.ClientSoftwareName, c.info.ClientSoftwareVersion
+	if req, ok := sl.req.Message.(*kmsg.ApiVersionsRequest); ok && req.Version >= 3 {
+		software, version = req.ClientSoftwareName, req.ClientSoftwareVersion
+	}
+	c.s.cfg.Logger.Debug("api used", "remote", c.info.Remote, "client", sl.req.ClientID, "software", software, "version", version,
 		"key", key, "name", kmsg.NameForKey(key), "api", sl.version)
 }
 

@@ -28,7 +28,7 @@ install_storage() { install_tools; }
 run_java() {
 	check java java -Xshare:auto -XX:TieredStopAtLevel=1 -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -cp "$WORK/classes:$CACHE/java/lib/*" Foreign
 }
-run_tools() { check tools "$HERE/tools.sh"; }
+run_tools() { LIMIT=${LIMIT:-420} check tools "$HERE/tools.sh"; } # a JVM for each call
 run_storage() { LIMIT=180 check storage "$HERE/storage.sh"; }
 
 install_confluent-go() {

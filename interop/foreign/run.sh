@@ -6,8 +6,8 @@
 #	interop/foreign/run.sh [-k] [CLIENT…]
 #
 # Clients: java tools confluent-go kafkajs confluent-js kcat storage; all if none is named. -k keeps the work directory (logs, data, output).
-# MODES (plain secure) narrows the runs, NODE is a binary of examples/node to use
-# instead of a fresh one. Downloads and builds are kept in ${XDG_CACHE_HOME:-~/.cache}/insync-interop. Needs Go; what a client needs beyond that is told when it is missing.
+# MODES (plain secure) narrows the runs, NODE is a binary of examples/node to use instead of a fresh one. RESULTS is a file that gets a line for each
+# check; PROOF one (interop/proof.tsv) where the lines of clients that failed no check are made anew: which APIs they used, in which versions. Downloads and builds are kept in ${XDG_CACHE_HOME:-~/.cache}/insync-interop. Needs Go; what a client needs beyond that is told when it is missing.
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 repo=$(cd "$here/../.." && pwd)
@@ -73,7 +73,7 @@ start_cluster() {
 	BOOTSTRAP=127.0.0.1:${p[0]},127.0.0.1:${p[1]},127.0.0.1:${p[2]}
 	export BOOTSTRAP CA=$WORK/ca.pem SASL_USER=admin SASL_PASSWORD=admin-secret
 	for i in 0 1 2; do
-		printf '%s\n' -id $((i + 1)) -dir "$CLUSTER/data$((i + 1))" -listen "127.0.0.1:${p[i]}" -voters "$voters" -v >"$CLUSTER/$((i + 1)).args"
+		printf '%s\n' -id $((i + 1)) -dir "$CLUSTER/data$((i + 1))" -listen "127.0.0.1:${p[i]}" -voters "$voters" -debug >"$CLUSTER/$((i + 1)).args"
 		if [ "$MODE" = secure ]; then
 			printf '%s\n' -users "$WORK/users" -peer-secret "$WORK/secret" -super admin -tls-cert "$WORK/node.pem" -tls-key "$WORK/node.key" -tls-roots "$WORK/ca.pem" >>"$CLUSTER/$((i + 1)).args"
 		fi
@@ -108,8 +108,9 @@ declare -A checks=(
 
 # check CLIENT runs its checks; its command prints lines "VERSION v" and "CHECK name result reason", separated by tabs.
 check() {
-	local client=$1 version=- out=$WORK/$1-$MODE.out err=$WORK/$1-$MODE.err kind a b c left=" ${checks[$1]} "
+	local client=$1 version=- out=$WORK/$1-$MODE.out err=$WORK/$1-$MODE.err kind a b c left=" ${checks[$1]} " i at=()
 	shift
+	for i in 1 2 3; do at[i]=$(($(stat -c %s "$CLUSTER/$i.log") + 1)); done
 	while IFS=$'\t' read -r kind a b c; do
 		case $kind in
 		VERSION) version=$a ;;
@@ -120,6 +121,26 @@ check() {
 		esac
 	done < <(timeout -k 5 "${LIMIT:-240}" "$@" 2>"$err" | tee "$out")
 	for a in $left; do line "$client" "$version" "$MODE" "$a" fail "not reported: $(tail -n 1 "$err" | tr '\t\n' '  ')"; done
+	for i in 1 2 3; do tail -c "+${at[i]}" "$CLUSTER/$i.log" | used "$client" >>"$WORK/used.tsv"; done
+}
+
+# used CLIENT reads a node's log and prints which APIs a client used: client, key, version. What nodes ask each other is left out, and who only makes kcat's topics.
+used() {
+	sed -nE 's/.* msg="api used" .* software=([^ ]*) version=[^ ]* key=([0-9]+) name=[^ ]* api=([0-9]+)$/\1\t\2\t\3/p' |
+		awk -F'\t' -v OFS='\t' -v client="$1" '$1 != "insync" && !(client == "kcat" && $1 == "confluent-kafka-go") { print client, $2, $3 }' | sort -u
+}
+
+# prove FILE writes there which APIs the clients used that passed, in the place of what it said of them: key, client, versions.
+prove() {
+	local c good=' '
+	for c in "${clients[@]}"; do
+		if grep -q "^$c	.*	pass	" "$results" && ! grep -q "^$c	.*	fail	" "$results"; then good+="$c "; fi
+	done
+	{
+		[ ! -f "$1" ] || awk -F'\t' -v good="$good" '!index(good, " " $2 " ")' "$1"
+		sort -u -t'	' -k2,2n -k1,1 -k3,3n "$WORK/used.tsv" |
+			awk -F'\t' -v OFS='\t' -v good="$good" 'index(good, " " $1 " ") { k = $2 OFS $1; if (k in v) v[k] = v[k] "," $3; else v[k] = $3 } END { for (k in v) print k, v[k] }'
+	} | LC_ALL=C sort -t'	' -k1,1n -k2,2 >"$WORK/proof.tsv" && cp "$WORK/proof.tsv" "$1"
 }
 
 # skip CLIENT REASON
@@ -152,5 +173,6 @@ for mode in ${MODES:-plain secure}; do
 	stop_cluster
 done
 [ -z "${RESULTS-}" ] || cp "$results" "$RESULTS"
+[ -z "${PROOF-}" ] || prove "$PROOF"
 printf '\n%d passed, %d failed, %d skipped\n' $passed $failed $skipped
 [ $failed = 0 ]

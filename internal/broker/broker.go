@@ -147,7 +147,6 @@ type Broker struct {
 
 	quotas   atomic.Pointer[quotas] // nil: none
 	used     quotaUse
-	tolls    sync.Pool
 	serving  throttle // of followers that catch up
 	catching throttle // of this node's replicas that do
 

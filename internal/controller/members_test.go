@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	pb "go.etcd.io/raft/v3/raftpb"
 )
 
 // growing is a quorum that node 1 founds, and that others come to.
@@ -634,4 +635,18 @@ func TestWhoseVote(t *testing.T) {
 		d := &driver{c: c, store: &storage{founders: x.founders}}
 		assert.Equal(t, x.want, d.mayVote(), name)
 	}
+}
+
+// What a disk said that is gone says nothing of the one that has its node's id now.
+func TestMessagesOfAnotherDisk(t *testing.T) {
+	c := &Controller{}
+	d := &driver{c: c}
+	of := func(from int32, dir log.TopicID) inbound { return inbound{&pb.Message{From: new(raftID(from))}, dir} }
+	c.image.Store(&Image{Quorum: &machine.Quorum{Members: []machine.Member{{ID: 1, Voter: true}, {ID: 2, DirectoryID: dirID(2)}}}})
+	assert.True(t, d.genuine(of(2, dirID(2))))
+	assert.False(t, d.genuine(of(2, dirID(3))))
+	assert.True(t, d.genuine(of(1, dirID(3))), "a founder's disk is not known")
+	assert.True(t, d.genuine(of(3, dirID(3))), "a member that this node has not heard of yet")
+	c.image.Store(&Image{})
+	assert.True(t, d.genuine(of(2, dirID(3))))
 }

@@ -342,6 +342,7 @@ func (l *Log) recover(f found, point, start int64) error {
 		l.epochs.set(nil)
 		return l.begin(f, point, start)
 	}
+	l.logger.Info("log is recovered: the last stop was not clean", "dir", l.dir, "recovery_point", point)
 	l.epochs.truncateEnd(point) // the batches behind it tell the rest again
 	// A segment that ends at the point may have been sealed after it was synced: it is gone through, too, which takes no more than a look at its end.
 	first, _ := slices.BinarySearch(f.bases, point)

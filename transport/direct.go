@@ -30,7 +30,7 @@ const maxServed = 8
 
 func newDirect(c *Client, l *Local) *direct {
 	d := &direct{c: c, id: l.NodeID, h: l.Handler, versions: l.Handler.Versions()}
-	d.info = ConnInfo{Local: "direct", Remote: "direct", Direct: true, Identity: Identity{Principal: Anonymous, Peer: true}}
+	d.info.Local, d.info.Remote, d.info.Direct, d.info.Identity = "direct", "direct", true, Identity{Principal: Anonymous, Peer: true}
 	d.alarm.f = d.tick
 	return d
 }

@@ -82,6 +82,7 @@ type frameReader struct {
 	account *account
 	ctx     context.Context // ends waiting for it
 	alone   func() bool     // the connection has no other requests
+	hold    func() error    // nil, or called when a frame has begun, before there is memory for it
 }
 
 func newFrameReader(nc net.Conn, pool *framePool, maxBytes int, idle time.Duration) *frameReader {
@@ -99,6 +100,11 @@ func (r *frameReader) next() (*frame, error) {
 			err = io.ErrUnexpectedEOF
 		}
 		return nil, err
+	}
+	if r.hold != nil {
+		if err := r.hold(); err != nil {
+			return nil, err
+		}
 	}
 	size := int(int32(binary.BigEndian.Uint32(head)))
 	if size < 0 || size > r.max {

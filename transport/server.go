@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -28,6 +29,20 @@ type ConnInfo struct {
 	Identity Identity
 
 	ClientSoftwareName, ClientSoftwareVersion string // from ApiVersions v3+, set by the handler
+
+	muted atomic.Int64 // until then no request is taken; UnixNano, 0 = it is
+}
+
+// Mute has no more requests taken from the connection for a time: whoever is told to slow down does. It holds for every request that has not begun to be read, and nothing but the connection's own buffer is held
+// meanwhile; that the other side has gone is not noticed before. It does nothing for calls within the process. Safe for concurrent use.
+func (c *ConnInfo) Mute(d time.Duration) {
+	until := time.Now().Add(d).UnixNano()
+	for {
+		old := c.muted.Load()
+		if old >= until || c.muted.CompareAndSwap(old, until) {
+			return
+		}
+	}
 }
 
 // Request is one request as a handler sees it. Its bytes (not its strings) are the handler's until it both returned from Serve and called reply; then their memory is used again.

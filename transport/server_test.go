@@ -167,6 +167,64 @@ func TestAPIUsed(t *testing.T) {
 	require.Equal(t, 4, strings.Count(text.String(), "api used"))
 }
 
+// TestMute: a muted connection has the answers to what it has asked, and its next request is served once the time is over, be it longer than connections may be idle, and whether its bytes were awaited already or
+// came meanwhile. No memory is taken for it until then, others are not held up, and neither is the server's end.
+func TestMute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := NewMem().Host("a")
+		node := newFakeNode(1)
+		parked := make(chan func(), 1)
+		node.hook(2, func(_ context.Context, r *Request, reply func(Reply)) {
+			parked <- func() {
+				r.Conn.Mute(time.Hour)
+				r.Conn.Mute(time.Minute) // never shortens
+				reply(Reply{Message: node.answer(r)})
+			}
+		})
+		s, err := NewServer(ServerConfig{Handler: node})
+		require.NoError(t, err)
+		l, err := network.Listen(t.Context(), "a:0")
+		require.NoError(t, err)
+		served := make(chan error)
+		go func() { served <- s.Serve(l) }()
+		c, d := dialRaw(t, network, l.Addr().String()), dialRaw(t, network, l.Addr().String())
+		c.send(listOffsets(1), 1)
+		answer := <-parked
+		synctest.Wait() // the connection is read: its next request is awaited
+		began := time.Now()
+		answer()
+		c.response(1)
+		require.Zero(t, time.Since(began))
+		produce := produceRequest(-1, make([]byte, 1<<20))
+		produce.Version = 9
+		big := kmsg.NewRequestFormatter().AppendRequest(nil, produce, 2)
+		c.write(big[:1000])
+		synctest.Wait()
+		require.Zero(t, s.memory.used.Load(), "a request that is not taken has memory")
+		rest := make(chan error)
+		go func() { _, err := c.Write(big[1000:]); rest <- err }()
+		d.send(listOffsets(1), 1)
+		(<-parked)()
+		d.response(1)
+		require.Less(t, time.Since(began), time.Second, "others wait")
+		c.response(2)
+		require.Equal(t, time.Hour, time.Since(began))
+		require.NoError(t, <-rest)
+
+		d.closed() // it has been idle for too long
+		e := dialRaw(t, network, l.Addr().String())
+		e.send(listOffsets(1), 1)
+		(<-parked)()
+		e.response(1)
+		e.send(listOffsets(1), 2)
+		synctest.Wait()
+		began = time.Now()
+		require.NoError(t, s.Close())
+		require.NoError(t, <-served)
+		require.Less(t, time.Since(began), 10*time.Second)
+	})
+}
+
 // TestServerMemoryFollowsBytes checks that a connection gets no memory for the frame that it only claims to send.
 func TestServerMemoryFollowsBytes(t *testing.T) {
 	const claim = 16 << 20

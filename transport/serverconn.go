@@ -79,7 +79,7 @@ type slot struct {
 func newServerConn(s *Server, nc net.Conn) *serverConn {
 	c := &serverConn{s: s, nc: nc}
 	_, plain := nc.(*net.TCPConn)
-	c.info = ConnInfo{Local: addrString(nc.LocalAddr()), Remote: addrString(nc.RemoteAddr()), SendFile: plain, Identity: Identity{Principal: Anonymous}}
+	c.info.Local, c.info.Remote, c.info.SendFile, c.info.Identity.Principal = addrString(nc.LocalAddr()), addrString(nc.RemoteAddr()), plain, Anonymous
 	c.host = c.info.Remote
 	if host, _, err := net.SplitHostPort(c.host); err == nil {
 		c.host = host
@@ -208,6 +208,7 @@ func (c *serverConn) shakeHands() (*tls.ConnectionState, error) {
 func (c *serverConn) read() error {
 	r := newFrameReader(c.nc, &c.s.frames, 0, c.s.cfg.Limits.IdleTimeout)
 	r.half, r.account, r.ctx = c.s.cfg.Limits.FrameTimeout, &c.account, c.ctx
+	r.hold = c.awaitVoice
 	r.alone = func() bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -249,6 +250,23 @@ func (c *serverConn) read() error {
 			if err := c.serve(sl); err != nil {
 				return err
 			}
+		}
+	}
+}
+
+// awaitVoice waits while the connection is muted.
+func (c *serverConn) awaitVoice() error {
+	for {
+		until := c.info.muted.Load()
+		if until == 0 {
+			return nil
+		}
+		wait := time.Until(time.Unix(0, until))
+		if wait <= 0 {
+			return nil
+		}
+		if !sleep(c.ctx, wait) {
+			return ErrClosed
 		}
 	}
 }

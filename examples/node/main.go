@@ -43,6 +43,7 @@ func main() {
 	join := flag.String("join", "", "addresses of nodes of a running cluster to become part of, as host:port,…; not with -voters")
 	autoCreate := flag.Bool("auto-create", false, "create topics that clients ask for")
 	rack := flag.String("rack", "", "where the node stands")
+	session := flag.Duration("session-timeout", 0, "how long a node may be silent before its leaderships go to others, if not 9s")
 	insecure := flag.Bool("insecure", false, "allow an address beyond loopback without TLS or logins")
 	var secure security
 	secure.flags(flag.CommandLine)
@@ -51,6 +52,9 @@ func main() {
 	flag.Parse()
 
 	c := cluster.Config{NodeID: int32(*id), Dir: *dir, Listen: *listen, AutoCreateTopics: *autoCreate, Rack: *rack, Insecure: *insecure}
+	if c.SessionTimeout = *session; c.SessionTimeout > 0 {
+		c.HeartbeatInterval = c.SessionTimeout / 4
+	}
 	if *verbose || *debug {
 		var options slog.HandlerOptions
 		if *debug {

@@ -42,10 +42,10 @@ func (b *Broker) produce(ctx context.Context, r *transport.Request, reply func(t
 		op.release, op.expire = op.recycle, op.timeOut
 	}
 	op.begin(req, reply)
-	var wait time.Duration
 	if q := b.quotasFor(r.Conn); q != nil {
-		wait = q.spend(controller.ProducerByteRate, r.Conn, r.ClientID, recordBytes(req), op.now)
+		wait := q.spend(controller.ProducerByteRate, r.Conn, r.ClientID, recordBytes(req), op.now)
 		op.resp.ThrottleMillis = int32(wait.Milliseconds())
+		mute(r.Conn, wait)
 	}
 	refused := op.refuseAll(r)
 	n := 0
@@ -62,7 +62,6 @@ func (b *Broker) produce(ctx context.Context, r *transport.Request, reply func(t
 		}
 	}
 	op.submitted()
-	b.mute(ctx, wait)
 }
 
 // produceOp is one produce request under way. It is used again when its answer was released.

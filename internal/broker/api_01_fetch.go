@@ -49,10 +49,8 @@ func (b *Broker) fetch(ctx context.Context, r *transport.Request, reply func(tra
 		op.refuse(code)
 		return
 	}
-	toll := op.toll
 	op.ctx = ctx
 	op.resume()
-	b.muteAfter(ctx, toll)
 }
 
 // maxFetchBytes is fetch.max.bytes.
@@ -67,8 +65,7 @@ type fetchOp struct {
 	req    *kmsg.FetchRequest
 	conn   *transport.ConnInfo
 	guest  *guest
-	client string             // its id
-	toll   chan time.Duration // nil without: see Broker.toll
+	client string // its id
 	reply  func(transport.Reply)
 
 	follower    int32 // -1 of consumers
@@ -147,9 +144,7 @@ func (op *fetchOp) begin(r *transport.Request, reply func(transport.Reply)) {
 	}
 	op.limit = int(min(max(req.MaxBytes, 0), maxFetchBytes))
 	if op.follower < 0 {
-		var most int
-		op.toll, most = op.b.toll(op.conn, op.client)
-		op.limit = min(op.limit, most)
+		op.limit = min(op.limit, op.b.mostFetched(op.conn, op.client))
 	}
 	op.need = min(int(req.MinBytes), op.limit)
 	op.wait = time.Duration(req.MaxWaitMillis) * time.Millisecond

@@ -147,7 +147,6 @@ type Broker struct {
 
 	quotas   atomic.Pointer[quotas] // nil: none
 	used     quotaUse
-	tolls    sync.Pool
 	serving  throttle // of followers that catch up
 	catching throttle // of this node's replicas that do
 
@@ -391,6 +390,7 @@ func (b *Broker) awaitJoined(ctx context.Context) bool {
 }
 
 // HandOver leaves the cluster in order: a controlled shutdown that moves every leadership to another in-sync replica, until done or ctx ends.
+// A broker that is without a controller for a session timeout leads nothing any more, and is done.
 func (b *Broker) HandOver(ctx context.Context) error { return b.life.handOver(ctx) }
 
 // BrokerEpoch is the epoch of the present registration, -1 before it.

@@ -29,11 +29,11 @@ func (op *fetchOp) answer() {
 	op.resp = kmsg.FetchResponse{Version: op.req.Version}
 	files := op.conn != nil && op.conn.SendFile
 	op.build(files)
-	toll, wait := op.toll, time.Duration(0)
 	if op.follower < 0 {
 		if q := op.b.quotasFor(op.conn); q != nil {
-			wait = q.spend(controller.ConsumerByteRate, op.conn, op.client, op.bytes, time.Now())
+			wait := q.spend(controller.ConsumerByteRate, op.conn, op.client, op.bytes, time.Now())
 			op.resp.ThrottleMillis = int32(wait.Milliseconds())
+			mute(op.conn, wait)
 		}
 	}
 	for i := range op.got {
@@ -62,11 +62,8 @@ func (op *fetchOp) answer() {
 		out.Files = op.files
 	}
 	reply := op.reply
-	op.reply, op.toll = nil, nil
+	op.reply = nil
 	reply(out)
-	if toll != nil {
-		toll <- wait
-	}
 }
 
 // dropAlone ends the watching of a fetch without a session.
@@ -103,7 +100,7 @@ func (op *fetchOp) recycle() {
 	if op.tainted {
 		return
 	}
-	op.ctx, op.toll = nil, nil
+	op.ctx = nil
 	op.req, op.conn, op.reply, op.session, op.set, op.buf, op.watched = nil, nil, nil, nil, nil, nil, false
 	op.b.fetchOps.Put(op)
 }

@@ -289,6 +289,9 @@ func (l *lifecycle) watchFence() {
 	l.fenced = fenced
 	leaving := l.leaving
 	l.mu.Unlock()
+	if leaving && l.b.selfFenced(time.Now()) {
+		l.release() // nothing is led here any more, and there is nobody to give it to: all nodes may be stopping
+	}
 	if fenced && !was && !leaving {
 		l.b.logger.Warn("broker is fenced", "node", l.b.c.NodeID, "self", l.b.selfFenced(time.Now()))
 		if f := l.b.c.Events.Fenced; f != nil {

@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"context"
 	"math"
 	"strings"
 	"sync"
@@ -179,48 +178,22 @@ func (b *Broker) quotasFor(c *transport.ConnInfo) *quotas {
 // maxMute is how long a connection is not read at most. Kafka would take it for idle then: connections.max.idle.ms. A client that has gone is not noticed before.
 const maxMute = 10 * time.Minute
 
-// mute holds a connection up, on the goroutine that reads it: its requests come one at a time, so it is not read. What is under way is still answered.
-func (b *Broker) mute(ctx context.Context, d time.Duration) {
-	if d <= 0 {
-		return
-	}
-	t := time.NewTimer(min(d, maxMute))
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	case <-b.ctx.Done():
+// mute has no more of a connection's requests taken for that long. What is under way is still answered.
+func mute(c *transport.ConnInfo, d time.Duration) {
+	if d > 0 {
+		c.Mute(min(d, maxMute))
 	}
 }
 
-// toll returns what a consumer's fetch says its wait on when it was answered, perhaps by another goroutine, and the most that the fetch may have: what is more than a quota gives in all its samples would
-// always have to wait. The toll is nil if no quota is about the client.
-func (b *Broker) toll(c *transport.ConnInfo, clientID string) (toll chan time.Duration, most int) {
+// mostFetched is the most that a consumer's fetch may have: what is more than a quota gives in all its samples would always have to wait.
+func (b *Broker) mostFetched(c *transport.ConnInfo, clientID string) int {
 	q := b.quotasFor(c)
 	if q == nil {
-		return nil, maxFetchBytes
+		return maxFetchBytes
 	}
 	rate, _, ok := q.limit(controller.ConsumerByteRate, quotaUser(c), clientID)
 	if !ok {
-		return nil, maxFetchBytes
+		return maxFetchBytes
 	}
-	toll, _ = b.tolls.Get().(chan time.Duration)
-	if toll == nil {
-		toll = make(chan time.Duration, 1)
-	}
-	return toll, int(min(rate*(quotaSamples-1)*quotaSample.Seconds(), maxFetchBytes))
-}
-
-// muteAfter mutes a connection once its fetch was answered. Kafka looks at no more of a connection's requests before that, too.
-func (b *Broker) muteAfter(ctx context.Context, toll chan time.Duration) {
-	if toll == nil {
-		return
-	}
-	select {
-	case wait := <-toll:
-		b.tolls.Put(toll)
-		b.mute(ctx, wait)
-	case <-ctx.Done(): // the toll is still to come: it is not used again
-	case <-b.ctx.Done():
-	}
+	return int(min(rate*(quotaSamples-1)*quotaSample.Seconds(), maxFetchBytes))
 }

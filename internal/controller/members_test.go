@@ -12,11 +12,14 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/insynclog/insync/internal/controller/machine"
 	"github.com/insynclog/insync/internal/vfs"
+	"github.com/insynclog/insync/log"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	pb "go.etcd.io/raft/v3/raftpb"
 )
 
 // growing is a quorum that node 1 founds, and that others come to.
@@ -604,4 +607,46 @@ func TestAloneAgain(t *testing.T) {
 			assert.Equal(t, [][]int32{{1}, nil}, [][]int32{q.Voters(), q.Observers()})
 		})
 	}
+}
+
+// A vote of this node's id counts as its own if its own disk has it, or it founded the quorum: who came back without a disk reads in the log of votes that another one had, and knew of.
+func TestWhoseVote(t *testing.T) {
+	own, other := dirID(1), dirID(9)
+	record := func(dir log.TopicID, voter bool) *machine.Quorum {
+		return &machine.Quorum{Version: 1, Members: []machine.Member{{ID: 1, DirectoryID: dir, Voter: voter}, {ID: 2, Voter: true}}}
+	}
+	for name, x := range map[string]struct {
+		quorum   *machine.Quorum
+		founders []int32
+		want     bool
+	}{
+		"a founder, before anything is written":     {nil, []int32{1, 2}, true},
+		"without a disk, before it has read":        {nil, nil, false},
+		"a founder":                                 {record(log.TopicID{}, true), []int32{1, 2}, true},
+		"without a disk, the founder's vote":        {record(log.TopicID{}, true), nil, false},
+		"an observer of this disk":                  {record(own, false), nil, true},
+		"its own vote":                              {record(own, true), nil, true},
+		"the vote of another disk":                  {record(other, true), []int32{1, 2}, false},
+		"an observer on another disk":               {record(other, false), []int32{1, 2}, false},
+		"not a member as far as it has read so far": {&machine.Quorum{Members: []machine.Member{{ID: 2, Voter: true}}}, nil, true},
+	} {
+		c := &Controller{c: Config{NodeID: 1, DirectoryID: own}}
+		c.image.Store(&Image{Quorum: x.quorum})
+		d := &driver{c: c, store: &storage{founders: x.founders}}
+		assert.Equal(t, x.want, d.mayVote(), name)
+	}
+}
+
+// What a disk said that is gone says nothing of the one that has its node's id now.
+func TestMessagesOfAnotherDisk(t *testing.T) {
+	c := &Controller{}
+	d := &driver{c: c}
+	of := func(from int32, dir log.TopicID) inbound { return inbound{&pb.Message{From: new(raftID(from))}, dir} }
+	c.image.Store(&Image{Quorum: &machine.Quorum{Members: []machine.Member{{ID: 1, Voter: true}, {ID: 2, DirectoryID: dirID(2)}}}})
+	assert.True(t, d.genuine(of(2, dirID(2))))
+	assert.False(t, d.genuine(of(2, dirID(3))))
+	assert.True(t, d.genuine(of(1, dirID(3))), "a founder's disk is not known")
+	assert.True(t, d.genuine(of(3, dirID(3))), "a member that this node has not heard of yet")
+	c.image.Store(&Image{})
+	assert.True(t, d.genuine(of(2, dirID(3))))
 }

@@ -12,8 +12,10 @@ type Recorder struct {
 	mu    sync.Mutex
 	begun time.Time
 	last  time.Duration
-	ops   History
+	ops   []History // of chunk each, but the last: what was written is not moved again
 }
+
+const chunk = 1 << 10
 
 // NewRecorder begins a history.
 func NewRecorder() *Recorder { return &Recorder{begun: time.Now(), last: -1} }
@@ -28,15 +30,24 @@ func (r *Recorder) Begin(op Op) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	op.Invoke, op.Complete, op.Outcome = r.now(), Unfinished, Info
-	r.ops = append(r.ops, op)
-	return len(r.ops) - 1
+	return r.append(op)
+}
+
+func (r *Recorder) append(op Op) int {
+	last := len(r.ops) - 1
+	if last < 0 || len(r.ops[last]) == chunk {
+		r.ops = append(r.ops, make(History, 0, chunk))
+		last++
+	}
+	r.ops[last] = append(r.ops[last], op)
+	return last*chunk + len(r.ops[last]) - 1
 }
 
 // End notes what became of an operation: op is the one given to Begin with what is known now.
 func (r *Recorder) End(id int, op Op) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	was := &r.ops[id]
+	was := &r.ops[id/chunk][id%chunk]
 	op.Invoke, op.Twice = was.Invoke, was.Complete != Unfinished
 	op.Complete = r.now()
 	*was = op
@@ -48,12 +59,12 @@ func (r *Recorder) Note(op Op) {
 	defer r.mu.Unlock()
 	op.Invoke = r.now()
 	op.Complete = r.now()
-	r.ops = append(r.ops, op)
+	r.append(op)
 }
 
 // History returns a copy of what was recorded until now.
 func (r *Recorder) History() History {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.Clone(r.ops)
+	return slices.Concat(r.ops...)
 }

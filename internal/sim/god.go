@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -27,16 +28,17 @@ type god struct {
 	w       *World
 	looks   int64
 	leaders map[leadership]int32
-	told    map[partition]int32 // partition epochs that are in the log of events
-	images  map[int64]uint64    // hash of the metadata, by the offset up to which it was applied
-	highs   map[partition]int64 // the highest high watermark that a leader had
+	told    map[partition]int32  // partition epochs that are in the log of events
+	newest  map[partition]int32  // epoch that anybody knows
+	images  map[int64]uint64     // hash of the metadata, by the offset up to which it was applied
+	highs   map[leadership]int64 // the highest high watermark that a leader had
 
 	mu    sync.Mutex
 	acked map[partition]int64 // end of what was acknowledged to a producer with acks=all
 }
 
 func newGod(w *World) *god {
-	return &god{w: w, leaders: map[leadership]int32{}, told: map[partition]int32{}, images: map[int64]uint64{}, highs: map[partition]int64{}, acked: map[partition]int64{}}
+	return &god{w: w, leaders: map[leadership]int32{}, told: map[partition]int32{}, newest: map[partition]int32{}, images: map[int64]uint64{}, highs: map[leadership]int64{}, acked: map[partition]int64{}}
 }
 
 // acknowledged notes that a producer was told of a record.
@@ -46,16 +48,17 @@ func (g *god) acknowledged(p partition, offset int64) {
 	g.acked[p] = max(g.acked[p], offset+1)
 }
 
-func (g *god) end(p partition) int64 {
+// ends are the ends of what was acknowledged until now.
+func (g *god) ends() map[partition]int64 {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.acked[p]
+	return maps.Clone(g.acked)
 }
 
 // watch looks at everything until stop is closed.
 func (g *god) watch(stop <-chan struct{}) {
 	for n := int64(0); ; n++ {
-		t := time.NewTimer(10*time.Millisecond + g.w.unique("look", n))
+		t := time.NewTimer(g.w.pace(10*time.Millisecond) + g.w.unique("look", n))
 		select {
 		case <-stop:
 			t.Stop()
@@ -68,6 +71,7 @@ func (g *god) watch(stop <-chan struct{}) {
 
 func (g *god) look() {
 	g.looks++
+	ends := g.ends() // before: what is acknowledged while a node is looked at may be too new for what is seen
 	for _, n := range g.w.nodes {
 		up := n.up.Load()
 		if up == nil {
@@ -78,7 +82,7 @@ func (g *god) look() {
 			continue
 		}
 		g.image(n.id, &s)
-		g.replicas(n.id, &s)
+		g.replicas(n.id, &s, ends)
 	}
 }
 
@@ -110,6 +114,7 @@ func (g *god) image(id int32, s *cluster.Status) {
 					g.w.problem("%s is led by %d, and by %d", name, other, p.Leader)
 				}
 				g.leaders[at] = p.Leader
+				g.newest[at.partition] = max(g.newest[at.partition], p.LeaderEpoch)
 				if !slices.Contains(p.ISR, p.Leader) {
 					g.w.problem("%s is led by %d, which is not in sync: %v", name, p.Leader, p.ISR)
 				}
@@ -131,10 +136,10 @@ func (g *god) image(id int32, s *cluster.Status) {
 }
 
 // replicas holds what a node has on its disk against what it must have.
-func (g *god) replicas(id int32, s *cluster.Status) {
+func (g *god) replicas(id int32, s *cluster.Status, ends map[partition]int64) {
 	for _, r := range s.Replicas {
 		t, ok := s.Topic(r.Topic)
-		if !ok || int(r.Partition) >= len(t.Partitions) || r.Err != nil {
+		if !ok || t.ID != r.TopicID || int(r.Partition) >= len(t.Partitions) || r.Err != nil {
 			continue
 		}
 		o, p := r.Offsets, t.Partitions[r.Partition]
@@ -147,23 +152,16 @@ func (g *god) replicas(id int32, s *cluster.Status) {
 		}
 		at := partition{t.ID, r.Partition}
 		// A leader of an epoch that is over may not know it yet, but it cannot have committed anything since.
-		if g.leaders[leadership{at, p.LeaderEpoch}] != id || g.newest(at) != p.LeaderEpoch {
+		if g.leaders[leadership{at, p.LeaderEpoch}] != id || g.newest[at] != p.LeaderEpoch {
 			continue
 		}
-		if end := g.end(at); o.LogEndOffset < end {
+		if end := ends[at]; o.LogEndOffset < end {
 			g.w.problem("%s leads in epoch %d with the end %d: what was acknowledged ends at %d", name, p.LeaderEpoch, o.LogEndOffset, end)
 		}
-		g.highs[at] = max(g.highs[at], o.HighWatermark)
-	}
-}
-
-// newest is the newest epoch that anybody knows.
-func (g *god) newest(p partition) int32 {
-	e := int32(-1)
-	for l := range g.leaders {
-		if l.partition == p {
-			e = max(e, l.epoch)
+		reign := leadership{at, p.LeaderEpoch}
+		if high := g.highs[reign]; o.HighWatermark < high {
+			g.w.problem("%s leads in epoch %d, and its high watermark fell from %d to %d", name, p.LeaderEpoch, high, o.HighWatermark)
 		}
+		g.highs[reign] = max(g.highs[reign], o.HighWatermark)
 	}
-	return e
 }

@@ -26,12 +26,25 @@ type load struct {
 	open map[string]bool // sends that have not come to an end
 }
 
-// Load is the story of producers and consumers of one topic and of somebody who lists its ends. They write down what they did and saw, and package history tells in the end whether a log could have
-// behaved so.
+// Cast is who takes part in a load, beside producers and consumers of a topic and somebody who lists its ends.
+type Cast struct {
+	Group    bool // a consumer group whose members come, leave and die
+	Operator bool // moves replicas and leaders
+	Churn    bool // makes and deletes a topic again and again
+}
+
+// Load is the story of a cast that the seed draws.
 func Load(w *World) {
 	rng := w.Rand()
+	Cast{Operator: rng.IntN(2) == 0, Churn: rng.IntN(3) == 0, Group: rng.IntN(2) == 0}.Load(w)
+}
+
+// Load is the story of those who are cast. They write down what they did and saw, and package history tells in the end whether a log could have behaved so.
+func (c Cast) Load(w *World) {
+	rng := w.Rand()
 	l := &load{w: w, rec: w.history, open: map[string]bool{}}
-	l.topic = w.CreateTopic(cluster.TopicSpec{Name: "t", Partitions: int32(1 + rng.IntN(3)), ReplicationFactor: 3})
+	// Two in sync are wanted also where the operator leaves two replicas: by default it would be one then, whose disk may not be lost.
+	l.topic = w.CreateTopic(cluster.TopicSpec{Name: "t", Partitions: int32(1 + rng.IntN(3)), ReplicationFactor: 3, Configs: map[string]string{"min.insync.replicas": "2"}})
 	var workers sync.WaitGroup
 	start := func(host string, do func(host string, rng *rand.Rand)) {
 		rng := rand.New(rand.NewPCG(rng.Uint64(), rng.Uint64()))
@@ -47,10 +60,29 @@ func Load(w *World) {
 		start(fmt.Sprintf("c%d", i), l.consume)
 	}
 	start("lister", l.list)
+	if c.Operator {
+		start("operator", l.operate)
+	}
+	if c.Churn {
+		start("churn", l.churn)
+	}
+	var g *group
+	var members sync.WaitGroup
+	if c.Group {
+		g = l.newGroup()
+		start("watcher", g.watch)
+		for i := range 1 + rng.IntN(3) {
+			host, rng := fmt.Sprintf("g%d", i), rand.New(rand.NewPCG(rng.Uint64(), rng.Uint64()))
+			members.Go(func() {
+				time.Sleep(w.unique(host))
+				g.join(host, rng)
+			})
+		}
+	}
 	time.Sleep(10 * time.Millisecond) // all hosts are named
 	w.Begin()
 	workers.Wait()
-	l.check()
+	l.check(g, &members)
 }
 
 func limits(rng *rand.Rand) transport.ClientConfig {
@@ -136,7 +168,7 @@ func (l *load) produce(host string, rng *rand.Rand) {
 		}
 		for n := 20 + rng.IntN(300); n > 0 && !w.Over(); n-- {
 			s.send(&l.topic, int32(rng.IntN(len(l.topic.Partitions))), rng.IntN(20))
-			time.Sleep(time.Duration(rng.ExpFloat64() * float64(20*time.Millisecond)))
+			time.Sleep(l.w.pace(time.Duration(rng.ExpFloat64() * float64(20*time.Millisecond))))
 		}
 		if w.Over() {
 			ctx, cancel := context.WithTimeout(context.Background(), w.settle())
@@ -154,10 +186,10 @@ func (l *load) consume(host string, rng *rand.Rand) {
 	client := w.Client(host, limits(rng))
 	defer client.Close()
 	for life := 0; !w.Over(); life++ {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Duration(float64(5*time.Second)*(1+rng.ExpFloat64())))
+		ctx, cancel := context.WithTimeout(context.Background(), time.Duration(float64(l.w.pace(5*time.Second))*(1+rng.ExpFloat64())))
 		l.read(ctx, client, fmt.Sprintf("%s.%d", host, life), &l.topic, false, func(int32, int64) bool { return w.Over() })
 		cancel()
-		time.Sleep(time.Duration(rng.ExpFloat64() * float64(100*time.Millisecond)))
+		time.Sleep(l.w.pace(time.Duration(rng.ExpFloat64() * float64(100*time.Millisecond))))
 	}
 }
 

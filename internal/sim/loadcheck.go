@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -22,7 +23,7 @@ func (l *load) list(host string, rng *rand.Rand) {
 	client := l.w.Client(host, limits(rng))
 	defer client.Close()
 	for !l.w.Over() {
-		time.Sleep(time.Duration(rng.ExpFloat64() * float64(200*time.Millisecond)))
+		time.Sleep(l.w.pace(time.Duration(rng.ExpFloat64() * float64(200*time.Millisecond))))
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		_, _ = l.endOf(ctx, client, host, &l.topic, int32(rng.IntN(len(l.topic.Partitions))), false)
 		cancel()
@@ -73,7 +74,7 @@ func listEnd(ctx context.Context, client *transport.Client, name string, part in
 }
 
 // check reads everything, when all is well, and has the history judged.
-func (l *load) check() {
+func (l *load) check(g *group, members *sync.WaitGroup) {
 	w := l.w
 	l.mu.Lock()
 	for _, v := range slices.Sorted(maps.Keys(l.open)) {
@@ -82,8 +83,12 @@ func (l *load) check() {
 	l.mu.Unlock()
 	client := w.Client("final", transport.ClientConfig{})
 	defer client.Close()
-	l.readFinally(client, &l.topic)
-	r := history.Check(l.rec.History(), history.Options{Dense: true, Limit: 10})
+	ends := l.readFinally(client, &l.topic)
+	if g != nil {
+		g.finish(client, ends, members)
+	}
+	w.judged = l.rec.History()
+	r := history.Check(w.judged, history.Options{Dense: true, Limit: 10})
 	for _, a := range r.Anomalies {
 		w.problem("%v", a)
 	}
@@ -94,14 +99,14 @@ func (l *load) check() {
 }
 
 // readFinally writes one more value to each partition, which must succeed, and reads up to the ends, twice.
-func (l *load) readFinally(client *transport.Client, t *cluster.TopicStatus) {
+func (l *load) readFinally(client *transport.Client, t *cluster.TopicStatus) (ends map[int32]int64) {
 	w := l.w
 	ctx, cancel := context.WithTimeout(context.Background(), w.settle())
 	defer cancel()
 	p, err := producer.New(producer.Config{Client: client, Partitioner: numbered})
 	if err != nil {
 		w.problem("producer: %v", err)
-		return
+		return nil
 	}
 	s := &session{load: l, Producer: p, name: "last-" + t.Name}
 	defer s.close()
@@ -110,10 +115,11 @@ func (l *load) readFinally(client *transport.Client, t *cluster.TopicStatus) {
 	}
 	if err := s.Flush(ctx); err != nil {
 		w.problem("flush of the last values: %v", err)
-		return
+		return nil
 	}
 	for _, name := range []string{"final", "again"} {
-		ends, left := map[int32]int64{}, len(t.Partitions)
+		left := len(t.Partitions)
+		ends = map[int32]int64{}
 		for i := range t.Partitions {
 			w.await(fmt.Sprintf("end of %s-%d", t.Name, i), w.settle(), func() (ok bool) {
 				end, err := l.endOf(ctx, client, name, t, int32(i), true)
@@ -128,4 +134,5 @@ func (l *load) readFinally(client *transport.Client, t *cluster.TopicStatus) {
 			return left == 0
 		})
 	}
+	return ends
 }

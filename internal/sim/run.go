@@ -2,6 +2,7 @@ package sim
 
 import (
 	"io"
+	"runtime"
 	"runtime/debug"
 	"testing"
 	"testing/cryptotest"
@@ -20,6 +21,8 @@ type Config struct {
 
 	// Story is what clients do; nil: Load.
 	Story func(*World)
+
+	Faults []Fault // that the seed may draw; nil: any
 
 	// Schedule takes the place of the faults that the seed would draw, if it is not nil.
 	Schedule []Action
@@ -45,11 +48,12 @@ type Result struct {
 
 // Run runs a cluster of its own in a bubble, through faults and to the end. t is failed by what is a mistake of the simulation's, or hangs; what went wrong in the cluster is in Result.Problems.
 func Run(t *testing.T, c Config) (r Result) {
-	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // no collection changes the order of things
+	runtime.GC()                                     // and this run takes the memory of the last
 	synctest.Test(t, func(t *testing.T) {
 		cryptotest.SetGlobalRandom(t, c.Seed)
 		w := newWorld(c.Seed, plan{}, nil, nil)
-		p := draw(w.rng, c.Nodes, c.Length)
+		p := draw(w.rng, c.Nodes, c.Length, c.Faults)
 		if c.Schedule != nil {
 			p.schedule = c.Schedule
 		}
@@ -61,7 +65,7 @@ func Run(t *testing.T, c Config) (r Result) {
 		w.run(story)
 		r = Result{
 			Digest: w.trace.digest, Events: w.trace.events, Log: w.mu.events, Problems: w.mu.problems,
-			Schedule: p.schedule, Nodes: p.nodes, Faults: w.faults, Virtual: time.Since(w.begun), History: w.history.History(),
+			Schedule: p.schedule, Nodes: p.nodes, Faults: w.faults, Virtual: time.Since(w.begun), History: w.judged,
 		}
 	})
 	return r

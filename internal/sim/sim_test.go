@@ -28,6 +28,7 @@ var (
 	faults = flag.String("sim.faults", "", "file with the faults of the one seed that TestSim runs, a line each, in place of those that it would draw")
 	trace  = flag.String("sim.trace", "", "prefix of files that get a line per event")
 	verb   = flag.Bool("sim.v", false, "print what happens")
+	shrink = flag.Int("sim.shrink", 60, "how many runs the search for the fewest faults of a seed that failed takes at most; 0: the next seed follows without")
 	again  = flag.Int("sim.again", 2, "how often TestReplay runs each seed")
 )
 
@@ -58,15 +59,21 @@ type total struct {
 	virtual time.Duration
 	begun   time.Time
 	faults  map[sim.Fault]int
+	done    map[history.Kind]int // operations of clients that came to a good end
 }
 
 func (s *total) add(r sim.Result) {
 	if s.faults == nil {
-		s.faults = map[sim.Fault]int{}
+		s.faults, s.done = map[sim.Fault]int{}, map[history.Kind]int{}
 	}
 	s.virtual += r.Virtual
 	for f, n := range r.Faults {
 		s.faults[f] += n
+	}
+	for _, op := range r.History {
+		if op.Outcome == history.OK {
+			s.done[op.Kind]++
+		}
 	}
 }
 
@@ -75,6 +82,10 @@ func (s *total) String() string {
 	fmt.Fprintf(&b, "%v of virtual time in %v;", s.virtual.Round(time.Second), time.Since(s.begun).Round(time.Second))
 	for _, f := range slices.Sorted(maps.Keys(s.faults)) {
 		fmt.Fprintf(&b, " %s %d", f, s.faults[f])
+	}
+	b.WriteString(";")
+	for _, k := range slices.Sorted(maps.Keys(s.done)) {
+		fmt.Fprintf(&b, " %v %d", k, s.done[k])
 	}
 	return b.String()
 }
@@ -96,6 +107,9 @@ func TestSim(t *testing.T) {
 		sum.add(r)
 		if len(r.Problems) > 0 {
 			t.Errorf("seed %d:\n%s", seed, strings.Join(r.Problems, "\n"))
+			if *shrink == 0 {
+				continue
+			}
 			explain(t, c, r)
 			break
 		}
@@ -104,6 +118,11 @@ func TestSim(t *testing.T) {
 		}
 	}
 	t.Logf("%d seeds: %v", *seeds, &sum)
+	if *seeds >= 20 {
+		for _, k := range []history.Kind{history.Send, history.Poll, history.Claim, history.Revoke, history.Commit, history.Fetch, history.List, history.Crash, history.Deleted} {
+			assert.Greater(t, sum.done[k], 10, "the load does not do %v", k)
+		}
+	}
 }
 
 func schedule(t *testing.T, text string) []sim.Action {
@@ -138,7 +157,7 @@ func TestRegressions(t *testing.T) {
 // explain tells how to repeat a run that failed, with as few faults as can be.
 func explain(t *testing.T, c sim.Config, r sim.Result) {
 	t.Logf("what happened:\n%s", strings.Join(r.Log, "\n"))
-	c, r = sim.Shrink(t, c, r, 60)
+	c, r = sim.Shrink(t, c, r, *shrink)
 	var lines []string
 	for _, a := range c.Schedule {
 		lines = append(lines, a.String())

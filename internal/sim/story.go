@@ -26,6 +26,7 @@ func (w *World) Begin() {
 			}
 			w.later(w.plan.length, func() {})
 			w.runFaults()
+			w.quiet.Store(true)
 			w.heal()
 		}()
 	})
@@ -43,6 +44,9 @@ func (w *World) Over() bool {
 		return false
 	}
 }
+
+// calm tells whether no more faults come.
+func (w *World) calm() bool { return w.quiet.Load() }
 
 // Settle bounds what may take its time after the faults.
 func (w *World) Settle() time.Duration { return w.settle() }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/insynclog/insync/cluster"
@@ -27,6 +28,7 @@ type World struct {
 	trace   trace
 	god     *god
 	history *history.Recorder
+	judged  history.History
 
 	// Of the goroutine that injects faults.
 	moments []moment
@@ -37,6 +39,7 @@ type World struct {
 
 	beginOnce sync.Once
 	healed    chan struct{}
+	quiet     atomic.Bool // no more faults come
 
 	mu struct {
 		sync.Mutex
@@ -68,7 +71,7 @@ func newWorld(seed uint64, p plan, configure func(*cluster.Config), out io.Write
 	for _, n := range w.nodes {
 		c := cluster.Config{
 			NodeID: n.id, Dir: "data", Listen: n.addr(), Network: w.network.Host(n.host()), Voters: voters,
-			Groups: cluster.GroupSettings{InitialRebalanceDelay: -1, OffsetsPartitions: 3},
+			Groups: cluster.GroupSettings{InitialRebalanceDelay: -1, OffsetsPartitions: 3, SessionTimeout: 3 * time.Second, HeartbeatInterval: time.Second},
 		}
 		if p.tight {
 			c.HeartbeatInterval, c.SessionTimeout, c.ElectionTimeout, c.ReplicaLagTime = 50*time.Millisecond, 300*time.Millisecond, 200*time.Millisecond, time.Second
@@ -159,6 +162,14 @@ func (w *World) settle() time.Duration {
 		return 30 * time.Second
 	}
 	return 90 * time.Second
+}
+
+// pace makes a story's waits longer where faults are far apart.
+func (w *World) pace(wait time.Duration) time.Duration {
+	if w.plan.tight {
+		return wait
+	}
+	return 6 * wait
 }
 
 // heal ends all faults and has every node up.

@@ -65,6 +65,7 @@ type PartitionStatus struct {
 // ReplicaStatus is one replica on this node.
 type ReplicaStatus struct {
 	Topic     string
+	TopicID   log.TopicID // a deleted topic's replica may be there for a moment beside that of a new one of the same name
 	Partition int32
 	Role      string // leader, follower, idle, offline
 	Offsets   log.Offsets
@@ -133,7 +134,7 @@ func (n *Node) Status() Status {
 	}
 	slices.SortFunc(s.Topics, func(a, b TopicStatus) int { return cmp.Compare(a.Name, b.Name) })
 	for _, r := range n.broker.Replicas() {
-		s.Replicas = append(s.Replicas, ReplicaStatus{Topic: r.Topic, Partition: r.Partition, Role: roleName(r.Role), Offsets: r.Offsets, Err: r.Err})
+		s.Replicas = append(s.Replicas, ReplicaStatus{Topic: r.Topic, TopicID: r.TopicID, Partition: r.Partition, Role: roleName(r.Role), Offsets: r.Offsets, Err: r.Err})
 	}
 	for _, r := range n.broker.Repairs() {
 		s.Repairs = append(s.Repairs, repairStatus(r))

@@ -18,15 +18,17 @@ func (c *Consumer) Process(ctx context.Context, handle func(ctx context.Context,
 		if err != nil {
 			return err
 		}
-		err = c.handle(ctx, b, handle)
+		lost, err := c.handle(ctx, b, handle)
 		if err == nil {
 			if c.group != nil && c.config.Commit == AtLeastOnce {
 				_ = c.MarkBatch(b) // lost: it comes again elsewhere
 			}
 			continue
 		}
-		c.again(b, err)
-		if errors.Is(err, ErrFenced) && (c.config.Commit == External || c.isLost(b)) {
+		if !lost || c.config.Commit == External { // if it is this member's again it begins where the group is
+			c.again(b, err)
+		}
+		if errors.Is(err, ErrFenced) && (c.config.Commit == External || lost || c.isLost(b)) {
 			continue
 		}
 		if ctx.Err() != nil {
@@ -45,10 +47,11 @@ func (c *Consumer) isLost(b Batch) bool {
 	return c.group != nil && (p == nil || p.memberGeneration != b.Generation || p.memberID != b.MemberID)
 }
 
-func (c *Consumer) handle(ctx context.Context, b Batch, handle func(ctx context.Context, b Batch) error) error {
+// handle tells, besides, whether the partition was lost meanwhile. It may be this member's again, and look as if it had been all the time.
+func (c *Consumer) handle(ctx context.Context, b Batch, handle func(ctx context.Context, b Batch) error) (lost bool, err error) {
 	g := c.group
 	if g == nil {
-		return handle(ctx, b)
+		return false, handle(ctx, b)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -63,7 +66,9 @@ func (c *Consumer) handle(ctx context.Context, b Batch, handle func(ctx context.
 		g.heldCancel = nil
 		c.mu.Unlock()
 	}()
-	return handle(ctx, b)
+	err = handle(ctx, b)
+	_, lost = errors.AsType[*LostError](context.Cause(ctx))
+	return lost, err
 }
 
 // again makes a batch that was handed out and not processed come again. With AtMostOnce it does not.

@@ -39,3 +39,6 @@ func (h *History) Broken() (rules []string) {
 	}
 	return rules
 }
+
+// Move has a node that is down listen elsewhere from its next start on.
+func (c *Cluster) Move(id int32, addr string) { c.member(id).config.Listen = addr }

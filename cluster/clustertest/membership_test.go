@@ -521,3 +521,22 @@ func TestMembershipAtRandom(t *testing.T) {
 		})
 	}
 }
+
+// A node that joined and comes back at another address is found there, though all others know the old one.
+func TestJoinedNodeMoves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := clustertest.New(t, clustertest.Config{Nodes: 3, Node: tight})
+		id := c.Join()
+		c.CreateTopic("t", 1, 4)
+		c.Kill(id)
+		c.Move(id, "node4:9999")
+		c.Restart(id)
+		c.AwaitISR("t", 0, 4)
+		s := c.Node(1).Status()
+		for _, b := range s.Brokers {
+			if b.ID == id {
+				require.Equal(t, "node4:9999", b.Addr)
+			}
+		}
+	})
+}

@@ -74,7 +74,7 @@ func newDriver(c *Controller, s *storage) (*driver, error) {
 	now := time.Now()
 	d.members = newMembership(s.initial)
 	d.campaign = newCampaign(c.c, d.members.place(d.id), now)
-	d.introduce(c.image.Load())
+	d.introduce(c.image.Load(), nil)
 	for _, b := range s.registered {
 		if b.Addr != "" && b.ID != c.c.NodeID {
 			c.c.Peer(b.ID, b.Addr)

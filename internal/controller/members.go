@@ -169,14 +169,16 @@ func (d *driver) enroll(m membership, now time.Time) {
 	}
 }
 
-// introduce tells where the members are, as far as an image knows.
-func (d *driver) introduce(img *Image) {
+// introduce tells where the members are, as far as an image knows: as they registered, or as they have said since in a new record of the quorum, of which old is the one before. Who comes back elsewhere is
+// reached there before it can register.
+func (d *driver) introduce(img *Image, old *machine.Quorum) {
 	if img.Quorum == nil {
 		return
 	}
 	for _, m := range img.Quorum.Members {
 		addr := m.Addr
-		if b := img.Brokers[m.ID]; b != nil && b.Addr != "" {
+		before, was := old.Member(m.ID)
+		if b := img.Brokers[m.ID]; b != nil && b.Addr != "" && !(was && before.Addr != m.Addr) {
 			addr = b.Addr
 		}
 		if addr != "" && m.ID != d.c.c.NodeID {

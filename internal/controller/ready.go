@@ -95,7 +95,7 @@ func (d *driver) install(snap *pb.Snapshot) error {
 		return err
 	}
 	d.enroll(newMembership(snap.GetMetadata().GetConfState()), time.Now())
-	d.introduce(img)
+	d.introduce(img, nil)
 	d.publish(img, machine.Diff(d.c.image.Load(), img))
 	return nil
 }
@@ -140,7 +140,7 @@ func (d *driver) apply(entries []*pb.Entry) error {
 		return err
 	}
 	if delta.Quorum {
-		d.introduce(img)
+		d.introduce(img, d.c.image.Load().Quorum)
 	}
 	d.publish(img, delta)
 	if landed {

@@ -19,7 +19,7 @@
 // of the cases of a select that are ready at once: with GOMAXPROCS=1 most seeds repeat exactly, see TestReplay.
 //
 // A story is what an application does: it runs beside the faults, with clients on hosts of their own, and judges what came of it. Load is the one that is built in: producers, consumers,
-// a group whose members come, leave and die, an operator who moves replicas and leaders, a topic that is made and deleted again and again; a seed decides who of them is there. They write down what they do and
+// a group whose members come, leave and die, an operator who moves replicas and leaders, a topic that is made and deleted again and again; a seed decides who of them is there (Cast). They write down what they do and
 // see, and package history judges it; a run that fails leaves the history in a file. God's rules hold whatever the story does:
 // one leader for an epoch, in sync; nodes that applied the same metadata know the same; offsets in order; a leader has what was acknowledged; logs are equal byte for byte in the end.
 package sim

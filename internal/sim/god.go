@@ -28,17 +28,17 @@ type god struct {
 	w       *World
 	looks   int64
 	leaders map[leadership]int32
-	told    map[partition]int32 // partition epochs that are in the log of events
-	newest  map[partition]int32 // epoch that anybody knows
-	images  map[int64]uint64    // hash of the metadata, by the offset up to which it was applied
-	highs   map[partition]int64 // the highest high watermark that a leader had
+	told    map[partition]int32  // partition epochs that are in the log of events
+	newest  map[partition]int32  // epoch that anybody knows
+	images  map[int64]uint64     // hash of the metadata, by the offset up to which it was applied
+	highs   map[leadership]int64 // the highest high watermark that a leader had
 
 	mu    sync.Mutex
 	acked map[partition]int64 // end of what was acknowledged to a producer with acks=all
 }
 
 func newGod(w *World) *god {
-	return &god{w: w, leaders: map[leadership]int32{}, told: map[partition]int32{}, newest: map[partition]int32{}, images: map[int64]uint64{}, highs: map[partition]int64{}, acked: map[partition]int64{}}
+	return &god{w: w, leaders: map[leadership]int32{}, told: map[partition]int32{}, newest: map[partition]int32{}, images: map[int64]uint64{}, highs: map[leadership]int64{}, acked: map[partition]int64{}}
 }
 
 // acknowledged notes that a producer was told of a record.
@@ -139,7 +139,7 @@ func (g *god) image(id int32, s *cluster.Status) {
 func (g *god) replicas(id int32, s *cluster.Status, ends map[partition]int64) {
 	for _, r := range s.Replicas {
 		t, ok := s.Topic(r.Topic)
-		if !ok || int(r.Partition) >= len(t.Partitions) || r.Err != nil {
+		if !ok || t.ID != r.TopicID || int(r.Partition) >= len(t.Partitions) || r.Err != nil {
 			continue
 		}
 		o, p := r.Offsets, t.Partitions[r.Partition]
@@ -158,6 +158,10 @@ func (g *god) replicas(id int32, s *cluster.Status, ends map[partition]int64) {
 		if end := ends[at]; o.LogEndOffset < end {
 			g.w.problem("%s leads in epoch %d with the end %d: what was acknowledged ends at %d", name, p.LeaderEpoch, o.LogEndOffset, end)
 		}
-		g.highs[at] = max(g.highs[at], o.HighWatermark)
+		reign := leadership{at, p.LeaderEpoch}
+		if high := g.highs[reign]; o.HighWatermark < high {
+			g.w.problem("%s leads in epoch %d, and its high watermark fell from %d to %d", name, p.LeaderEpoch, high, o.HighWatermark)
+		}
+		g.highs[reign] = max(g.highs[reign], o.HighWatermark)
 	}
 }

@@ -26,9 +26,21 @@ type load struct {
 	open map[string]bool // sends that have not come to an end
 }
 
-// Load is the story of producers and consumers of a topic and of somebody who lists its ends; in some runs also of a consumer group whose members come and go, of an operator who moves replicas and
-// leaders, and of a topic that is made and deleted again and again. They write down what they did and saw, and package history tells in the end whether a log could have behaved so.
+// Cast is who takes part in a load, beside producers and consumers of a topic and somebody who lists its ends.
+type Cast struct {
+	Group    bool // a consumer group whose members come, leave and die
+	Operator bool // moves replicas and leaders
+	Churn    bool // makes and deletes a topic again and again
+}
+
+// Load is the story of a cast that the seed draws.
 func Load(w *World) {
+	rng := w.Rand()
+	Cast{Operator: rng.IntN(2) == 0, Churn: rng.IntN(3) == 0, Group: rng.IntN(2) == 0}.Load(w)
+}
+
+// Load is the story of those who are cast. They write down what they did and saw, and package history tells in the end whether a log could have behaved so.
+func (c Cast) Load(w *World) {
 	rng := w.Rand()
 	l := &load{w: w, rec: w.history, open: map[string]bool{}}
 	// Two in sync are wanted also where the operator leaves two replicas: by default it would be one then, whose disk may not be lost.
@@ -48,15 +60,15 @@ func Load(w *World) {
 		start(fmt.Sprintf("c%d", i), l.consume)
 	}
 	start("lister", l.list)
-	if rng.IntN(2) == 0 {
+	if c.Operator {
 		start("operator", l.operate)
 	}
-	if rng.IntN(3) == 0 {
+	if c.Churn {
 		start("churn", l.churn)
 	}
 	var g *group
 	var members sync.WaitGroup
-	if rng.IntN(2) == 0 {
+	if c.Group {
 		g = l.newGroup()
 		start("watcher", g.watch)
 		for i := range 1 + rng.IntN(3) {

@@ -22,6 +22,8 @@ type Config struct {
 	// Story is what clients do; nil: Load.
 	Story func(*World)
 
+	Faults []Fault // that the seed may draw; nil: any
+
 	// Schedule takes the place of the faults that the seed would draw, if it is not nil.
 	Schedule []Action
 
@@ -51,7 +53,7 @@ func Run(t *testing.T, c Config) (r Result) {
 	synctest.Test(t, func(t *testing.T) {
 		cryptotest.SetGlobalRandom(t, c.Seed)
 		w := newWorld(c.Seed, plan{}, nil, nil)
-		p := draw(w.rng, c.Nodes, c.Length)
+		p := draw(w.rng, c.Nodes, c.Length, c.Faults)
 		if c.Schedule != nil {
 			p.schedule = c.Schedule
 		}

@@ -125,8 +125,8 @@ func (p *plan) faults() string {
 	return strings.Join(names, " ")
 }
 
-// draw makes a plan: a swarm, in which each seed leaves some faults out, and has its own pace. One period in four has none.
-func draw(rng *rand.Rand, nodes int, length time.Duration) plan {
+// draw makes a plan: a swarm, in which each seed leaves some faults out, and has its own pace. One period in four has none. With only, these are the faults, and all of them.
+func draw(rng *rand.Rand, nodes int, length time.Duration, only []Fault) plan {
 	p := plan{nodes: nodes, tight: rng.IntN(3) > 0, length: length}
 	if five := rng.IntN(5) == 0; nodes == 0 { // the rest of the plan does not depend on who says it
 		p.nodes = 3
@@ -143,7 +143,7 @@ func draw(rng *rand.Rand, nodes int, length time.Duration) plan {
 	}
 	chosen, sum := weights[:0:0], 0
 	for _, w := range weights {
-		if rng.IntN(4) > 0 {
+		if in := rng.IntN(4) > 0; only == nil && in || slices.Contains(only, w.fault) {
 			chosen = append(chosen, w)
 			sum += w.weight
 		}

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/insynclog/insync/internal/broker"
@@ -8,6 +9,9 @@ import (
 
 // ErrRemoved says that the node was removed from its cluster: it stops by itself. With Config.Join it may join again.
 var ErrRemoved = broker.ErrRemoved
+
+// ErrDiskHung says that the node was closed while its disk did not answer: what waits for it keeps the directory locked until it does.
+var ErrDiskHung = errors.New("cluster: the disk does not answer; the directory stays locked until it does")
 
 // PanicError is a bug of this library that showed as a panic on one of the node's goroutines. The node stops; the process lives.
 type PanicError struct {

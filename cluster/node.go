@@ -21,6 +21,7 @@ import (
 //
 // What it owns, in the order in which it is built; it is taken down in the opposite one:
 //
+//	vfs.Watch       how long the disk keeps somebody waiting
 //	log.Directory   the lock, identity and logs
 //	commit.Engine   group commit, workers on demand
 //	broker.Broker   replicas, fetchers, answers
@@ -30,6 +31,7 @@ import (
 type Node struct {
 	cfg    Config
 	addr   string // advertised; "" without a listener
+	disk   *vfs.Watch
 	dir    *log.Directory
 	commit *commit.Engine
 	broker *broker.Broker
@@ -89,6 +91,8 @@ func (n *Node) build(ctx context.Context) error {
 	} else if fs == nil {
 		fs = vfs.OS()
 	}
+	n.disk = vfs.NewWatch(fs)
+	fs = n.disk
 	var err error
 	if n.dir, err = log.OpenDirectory(dir, log.DirectoryConfig{FS: fs, NodeID: c.NodeID, Logger: c.Logger, MaxOpenSegments: c.MaxOpenSegments}); err != nil {
 		return err
@@ -135,7 +139,7 @@ func (n *Node) build(ctx context.Context) error {
 		NodeID: c.NodeID, Addr: n.addr, Rack: c.Rack, Voters: addrs, Join: c.Join, Directory: n.dir, Commit: n.commit, Network: network,
 		Credentials: credentials, ACLs: security.ACLs,
 		Static: c.static(), AutoCreate: c.AutoCreateTopics,
-		HeartbeatInterval: c.HeartbeatInterval, SessionTimeout: c.SessionTimeout, LagTime: c.ReplicaLagTime,
+		HeartbeatInterval: c.HeartbeatInterval, SessionTimeout: c.SessionTimeout, LagTime: c.ReplicaLagTime, Stalled: n.disk.Stalled,
 		ScrubInterval: c.ScrubInterval, ScrubRate: c.ScrubRate,
 		MaxBytes: c.MaxBytes, ReserveBytes: c.ReserveBytes,
 		Events: n.brokerEvents(), Logger: c.Logger,
@@ -298,6 +302,9 @@ func (n *Node) Shutdown(ctx context.Context) error {
 
 // Close stops the node now, without handing anything over, and waits for all of its goroutines: logs are synced and closed cleanly, so that the next start needs no recovery.
 // It is idempotent; every call returns the same error. Everything that was acknowledged is safe whether Close is called or not.
+//
+// A disk that has not answered for some seconds is not waited for: ErrDiskHung. What is stuck in the system call, and what waits for it, goes on in the background then, keeps the directory's lock, so
+// that nobody opens the directory meanwhile, and ends when the disk answers.
 func (n *Node) Close() error { return n.end(modeClean) }
 
 // Kill stops the node as kill -9 would: connections break, nothing more is written, no marker of a clean stop is left; only goroutines, descriptors and the lock are given back. For tests and
@@ -328,35 +335,4 @@ func (n *Node) end(mode closeMode) error {
 func (n *Node) finish(mode closeMode) {
 	n.closeErr = n.teardown(mode)
 	close(n.done)
-}
-
-// teardown takes down whatever build has built, in the opposite order.
-func (n *Node) teardown(mode closeMode) error {
-	var errs []error
-	if n.client != nil {
-		errs = append(errs, n.client.Close())
-	}
-	if n.server != nil {
-		errs = append(errs, n.server.Close())
-	}
-	epoch := int64(-1)
-	if n.broker != nil {
-		epoch = n.broker.BrokerEpoch()
-		errs = append(errs, n.broker.Close())
-	}
-	if n.ctl != nil {
-		errs = append(errs, n.ctl.Close(mode == modeAbandon))
-	}
-	if n.commit != nil {
-		n.commit.Close()
-	}
-	if n.dir != nil {
-		if mode == modeClean {
-			errs = append(errs, n.dir.Close(epoch))
-		} else {
-			n.dir.Abandon()
-		}
-	}
-	n.wg.Wait()
-	return errors.Join(errs...)
 }

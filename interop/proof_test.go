@@ -18,7 +18,8 @@ import (
 
 var update = flag.Bool("update", false, "write proof.tsv anew, as far as it is about the clients here")
 
-// proofFile tells which APIs clients have used in tests that passed, in which versions: docs/kafka-compat.md is made of it. Each line has a key, a client and versions; foreign/run.sh writes those of its clients.
+// proofFile tells which APIs clients have used in tests that passed, in which versions: docs/kafka-compat.md is made of it. Each line has a key, a client and versions; foreign/run.sh
+// writes those of its clients, and adds to those of the clients here what it has seen of them, so it is run after -update.
 const proofFile = "proof.tsv"
 
 func TestMain(m *testing.M) {

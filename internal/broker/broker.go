@@ -41,9 +41,11 @@ type Config struct {
 	AutoCreate bool              // auto.create.topics.enable
 
 	HeartbeatInterval time.Duration // broker.heartbeat.interval.ms; 0 = 2 s
-	SessionTimeout    time.Duration // broker.session.timeout.ms; 0 = 9 s: without a controller for that long the broker stops serving
-	LagTime           time.Duration // replica.lag.time.max.ms; 0 = 30 s
-	FetchMaxWait      time.Duration // replica.fetch.wait.max.ms; 0 = 500 ms
+	// Stalled is for how long an operation of the disk has not returned, 0 without one. Beyond a session timeout the broker asks to be fenced, for as long as that lasts. Nil: nobody knows.
+	Stalled        func() time.Duration
+	SessionTimeout time.Duration // broker.session.timeout.ms; 0 = 9 s: without a controller for that long the broker stops serving
+	LagTime        time.Duration // replica.lag.time.max.ms; 0 = 30 s
+	FetchMaxWait   time.Duration // replica.fetch.wait.max.ms; 0 = 500 ms
 
 	ScrubInterval time.Duration // between two readings of everything that is stored; 0 = a day, negative = never
 	ScrubRate     int64         // bytes a second of it; 0 = 16 MiB, negative = unlimited

@@ -37,6 +37,7 @@ type lifecycle struct {
 	epoch       atomic.Int64  // broker epoch, -1 before registration
 	servedUntil atomic.Int64  // nanoseconds since b.began: the sending of the last heartbeat to which the controller said that the broker is not fenced, plus the session timeout
 	heldBack    atomic.Bool   // the last answer said that the broker is fenced, whatever metadata says here
+	hung        atomic.Bool   // the disk has not answered for a session timeout
 	kicked      chan struct{} // holds one: heartbeat now
 
 	mu       sync.Mutex
@@ -205,6 +206,9 @@ func (l *lifecycle) interval() time.Duration {
 	leaving := l.leaving && !l.released
 	l.mu.Unlock()
 	me, ok := alive(l.b.metadataImage(), l.b.c.NodeID)
+	if l.hung.Load() && !leaving {
+		return l.b.c.HeartbeatInterval
+	}
 	if leaving || !ok || l.heldBack.Load() || me.Epoch != l.epoch.Load() {
 		return min(handOverInterval, l.b.c.HeartbeatInterval)
 	}
@@ -222,6 +226,7 @@ func (l *lifecycle) heartbeat() error {
 	l.mu.Unlock()
 	req := kmsg.NewPtrBrokerHeartbeatRequest()
 	req.BrokerID, req.BrokerEpoch, req.CurrentMetadataOffset, req.WantShutdown = b.c.NodeID, l.epoch.Load(), offset, leaving
+	req.WantFence = l.stalled()
 	if b.diskFailed.Load() {
 		req.OfflineLogDirs = [][16]byte{b.c.Directory.ID()}
 	}
@@ -249,6 +254,23 @@ func (l *lifecycle) heartbeat() error {
 		l.release()
 	}
 	return nil
+}
+
+// stalled tells whether the disk has not answered for a session timeout: then the broker is as good as one that does not answer itself, but for its heartbeats.
+func (l *lifecycle) stalled() bool {
+	if l.b.c.Stalled == nil {
+		return false
+	}
+	d := l.b.c.Stalled()
+	hung := d >= l.b.c.SessionTimeout
+	if l.hung.Swap(hung) != hung {
+		if hung {
+			l.b.logger.Error("the disk does not answer; the broker wants no leaderships", "node", l.b.c.NodeID, "for", d)
+		} else {
+			l.b.logger.Warn("the disk answers again", "node", l.b.c.NodeID)
+		}
+	}
+	return hung
 }
 
 // extend notes that the controller counted on the broker when it answered what was sent at a time. An answer that says that the broker is fenced does not count: others may lead what the broker, whose

@@ -14,6 +14,16 @@ once() {
 	echo "$sum" >"$stamp"
 }
 
+goclients() { # one program for the clients that are Go
+	need go && (cd "$HERE/.." && CGO_ENABLED=0 go build -o "$WORK/goclients" ./foreign/goclients)
+}
+install_franz-go() { goclients; }
+install_sarama() { goclients; }
+install_kafka-go() { goclients; }
+run_franz-go() { check franz-go "$WORK/goclients" franz-go; }
+run_sarama() { check sarama "$WORK/goclients" sarama; }
+run_kafka-go() { check kafka-go "$WORK/goclients" kafka-go; }
+
 java_jars() {
 	mkdir -p "$CACHE/java" && cp "$HERE/java/pom.xml" "$CACHE/java/" && rm -rf "$CACHE/java/lib" || return 1
 	(cd "$CACHE/java" && mvn -q -B dependency:copy-dependencies -DoutputDirectory=lib) >"$CACHE/java/mvn.log" 2>&1 || { echo "mvn could not fetch Kafka's jars: $(grep -m 1 ERROR "$CACHE/java/mvn.log")" >&2; return 1; }

@@ -5,7 +5,7 @@
 #
 #	interop/foreign/run.sh [-k] [CLIENT…]
 #
-# Clients: java tools confluent-go kafkajs confluent-js kcat storage; all if none is named. -k keeps the work directory (logs, data, output).
+# Clients: franz-go sarama kafka-go java tools confluent-go kafkajs confluent-js kcat storage; all if none is named. -k keeps the work directory (logs, data, output).
 # MODES (plain secure) narrows the runs, NODE is a binary of examples/node to use instead of a fresh one. RESULTS is a file that gets a line for each
 # check; PROOF one (interop/proof.tsv) where the lines of clients that failed no check are made anew: which APIs they used, in which versions. Downloads and builds are kept in ${XDG_CACHE_HOME:-~/.cache}/insync-interop. Needs Go; what a client needs beyond that is told when it is missing.
 set -uo pipefail
@@ -18,7 +18,7 @@ export WORK HERE=$here
 keep=
 if [ "${1-}" = -k ]; then keep=1; shift; fi
 clients=("$@")
-[ ${#clients[@]} -gt 0 ] || clients=(java tools confluent-go kafkajs confluent-js kcat storage)
+[ ${#clients[@]} -gt 0 ] || clients=(franz-go sarama kafka-go java tools confluent-go kafkajs confluent-js kcat storage)
 
 passed=0 failed=0 skipped=0
 results=$WORK/results.tsv
@@ -97,6 +97,9 @@ groups="group-classic group-kip848 committed"
 admin="metadata-all admin-topics admin-partitions admin-configs admin-groups admin-cluster"
 logins="login-right login-wrong"
 declare -A checks=(
+	[franz-go]="$codecs $records $groups $admin admin-records admin-access $logins leader-crash transactions"
+	[sarama]="$codecs $records $groups $admin admin-records admin-access $logins leader-crash transactions"
+	[kafka-go]="$codecs $records $groups $admin admin-records admin-access $logins leader-crash transactions"
 	[java]="$codecs $records $groups $admin admin-records admin-access $logins leader-crash transactions"
 	[tools]="$codecs headers tombstones timestamps verifiable group-classic group-kip848 committed $admin admin-records admin-access admin-users $logins leader-crash"
 	[confluent-go]="$codecs $records $groups $admin admin-records admin-access $logins leader-crash transactions"
@@ -130,17 +133,18 @@ used() {
 		awk -F'\t' -v OFS='\t' -v client="$1" '$1 != "insync" && !(client == "kcat" && $1 == "confluent-kafka-go") { print client, $2, $3 }' | sort -u
 }
 
-# prove FILE writes there which APIs the clients used that passed, in the place of what it said of them: key, client, versions.
+# prove FILE writes there which APIs the clients used that passed, in the place of what it said of them: key, client, versions. Clients that the Go tests of interop run, too, have the lines of both.
 prove() {
-	local c good=' '
+	local c good=' ' both=' franz-go sarama kafka-go '
 	for c in "${clients[@]}"; do
 		if grep -q "^$c	.*	pass	" "$results" && ! grep -q "^$c	.*	fail	" "$results"; then good+="$c "; fi
 	done
 	{
-		[ ! -f "$1" ] || awk -F'\t' -v good="$good" '!index(good, " " $2 " ")' "$1"
-		sort -u -t'	' -k2,2n -k1,1 -k3,3n "$WORK/used.tsv" |
-			awk -F'\t' -v OFS='\t' -v good="$good" 'index(good, " " $1 " ") { k = $2 OFS $1; if (k in v) v[k] = v[k] "," $3; else v[k] = $3 } END { for (k in v) print k, v[k] }'
-	} | LC_ALL=C sort -t'	' -k1,1n -k2,2 >"$WORK/proof.tsv" && cp "$WORK/proof.tsv" "$1"
+		[ ! -f "$1" ] || awk -F'\t' -v OFS='\t' -v good="$good" -v both="$both" '!index(good, " " $2 " ") || index(both, " " $2 " ") { n = split($3, v, ","); for (i = 1; i <= n; i++) print $2, $1, v[i] }' "$1"
+		awk -F'\t' -v good="$good" 'index(good, " " $1 " ")' "$WORK/used.tsv"
+	} | sort -u -t'	' -k2,2n -k1,1 -k3,3n |
+		awk -F'\t' -v OFS='\t' '{ k = $2 OFS $1; if (k in v) v[k] = v[k] "," $3; else v[k] = $3 } END { for (k in v) print k, v[k] }' |
+		LC_ALL=C sort -t'	' -k1,1n -k2,2 >"$WORK/proof.tsv" && cp "$WORK/proof.tsv" "$1"
 }
 
 # skip CLIENT REASON
@@ -159,11 +163,13 @@ for c in "${clients[@]}"; do
 	why=$("install_$c" 2>&1 >"$WORK/install-$c.log") || missing[$c]="${why##*$'\n'}"
 done
 
-certificates >"$WORK/openssl.log" 2>&1 || { echo "openssl: $(tail -n 1 "$WORK/openssl.log")" >&2; exit 1; }
 printf 'admin admin-secret\nalice wonderland\n' >"$WORK/users"
 printf 'nodes know each other by this' >"$WORK/secret"
-chmod 600 "$WORK/users" "$WORK/secret" "$WORK/node.key"
+chmod 600 "$WORK/users" "$WORK/secret"
 for mode in ${MODES:-plain secure}; do
+	if [ $mode = secure ]; then
+		(certificates) >"$WORK/openssl.log" 2>&1 && chmod 600 "$WORK/node.key" || { echo "openssl: $(tail -n 1 "$WORK/openssl.log")" >&2; exit 1; }
+	fi
 	start_cluster $mode
 	for c in "${clients[@]}"; do
 		[ $c = storage ] && [ $mode = secure ] && continue # files are the same

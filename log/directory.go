@@ -72,7 +72,8 @@ func OpenDirectory(path string, c DirectoryConfig) (*Directory, error) {
 		return nil, err
 	}
 	h.open = openSegments(c.MaxOpenSegments)
-	d := &Directory{home: h, fs: c.FS}
+	h.fs = sparingFS{c.FS, h.open}
+	d := &Directory{home: h, fs: h.fs}
 	d.mu.logs = map[partitionKey]*Log{}
 	if err := d.identify(c.NodeID); err != nil {
 		return nil, errors.Join(err, h.abandon())

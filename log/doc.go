@@ -37,7 +37,8 @@
 // # Open files
 //
 // The segments of a Directory share a bound of how many have their files open (DirectoryConfig.MaxOpenSegments). After a clean stop none has until it is used. Those that nobody has used for longest are closed
-// when others are opened, sealed ones first; never one that has unsynced writes, or whose slices are not released. A file that somebody removes behind the back of a running log is missed when it is opened again.
+// when others are opened, sealed ones first; never one that has unsynced writes, or whose slices are not released. Where the process has no
+// descriptors left, idle ones are closed, too, and what still cannot be opened is a *FullError to an append and to a read. A file that somebody removes behind the back of a running log is missed when it is opened again.
 //
 // # Compaction
 //

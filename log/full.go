@@ -7,7 +7,7 @@ import (
 	"github.com/insynclog/insync/segment"
 )
 
-// FullError says that there was no space, or no descriptor, for an append: nothing was changed, and the log goes on when there is.
+// FullError says that there was no space, or no descriptor, for an append or a read: nothing was changed, and the log goes on when there is.
 type FullError = segment.FullError
 
 // full makes an error of an exhausted disk a *FullError, for those who have changed nothing.

@@ -40,7 +40,7 @@ const readAttempts = 4
 // bytes. With atLeastOne the first batch is returned even if it is larger than limit. Empty when there is nothing below end. Never waits. Safe for concurrent use.
 // Only a slice that is not empty has to be released.
 //
-// Errors: *OffsetOutOfRangeError when offset < LogStartOffset or > LogEndOffset; *DamagedError; ErrClosed; ErrTruncated; *CorruptError; *StorageError.
+// Errors: *OffsetOutOfRangeError when offset < LogStartOffset or > LogEndOffset; *DamagedError; ErrClosed; ErrTruncated; *CorruptError; *FullError (no descriptors: try again); *StorageError.
 func (l *Log) Read(offset, end int64, limit int, atLeastOne bool) (Slice, error) {
 	var err error
 	for range readAttempts {

@@ -60,6 +60,23 @@ func (x *Files) Sweep() {
 	x.boundLocked()
 }
 
+// Spare closes about n segments that are idle, whatever the bound: the process has no descriptors left. It tells whether opening a file is worth another try.
+func (x *Files) Spare(n int) bool {
+	if x == nil {
+		return false
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.mu.sweeping {
+		return true
+	}
+	before := len(x.mu.open)
+	x.mu.sweeping = true
+	x.sweepLocked(max(0, before-n))
+	x.mu.sweeping = false
+	return len(x.mu.open) < before
+}
+
 func (x *Files) boundLocked() {
 	if n := len(x.mu.open); n > x.limit && n > x.mu.rest && !x.mu.sweeping {
 		x.mu.sweeping = true
@@ -126,6 +143,13 @@ func (x *Files) sweepLocked(target int) {
 			x.mu.Lock()
 			if !gone {
 				x.addLocked(s)
+				// Back to where it sat, so that the hand comes by all the others.
+				if x.mu.hand < len(x.mu.open) {
+					o := x.mu.open[x.mu.hand]
+					x.mu.open[x.mu.hand], x.mu.open[s.seat-1] = s, o
+					s.seat, o.seat = x.mu.hand+1, s.seat
+				}
+				x.mu.hand++
 			}
 		}
 	}
@@ -195,7 +219,7 @@ func (s *Segment) pinClosed() (f *logFile, opened bool, err error) {
 	}
 	file, err := s.cfg.FS.Open(s.path, vfs.ReadWrite)
 	if err != nil {
-		return nil, false, storage("open", s.path, err)
+		return nil, false, full(storage("open", s.path, err))
 	}
 	s.used.Store(true)
 	f = newLogFile(file, 2)
@@ -217,13 +241,14 @@ func (s *Segment) shut() bool {
 		return false
 	}
 	// From here on whoever wants the files waits for the lock.
-	if s.writes.Load() != s.synced.Load() || s.offsets.dirty.Load() || s.times.dirty.Load() {
+	if s.writes.Load() != s.synced.Load() {
 		f.refs.Store(1)
 		return false
 	}
 	s.file.Store(nil)
 	// What the closing may say is of files that were only read since they were synced.
 	f.Close()
+	// The indexes follow from the log: entries that were not synced are still to be, by name.
 	s.times.close()
 	if !s.rebuilt.Load() {
 		s.offsets.close()

@@ -9,7 +9,7 @@ import (
 	"github.com/insynclog/insync/log/record"
 )
 
-// FullError says that there was no space, or no descriptor, for something to be written, and that nothing was changed: the same call may succeed later.
+// FullError says that there was no space, or no descriptor, for something to be written or read, and that nothing was changed: the same call may succeed later.
 type FullError struct {
 	Path string
 	Op   string

@@ -26,34 +26,11 @@ func (s *Segment) Activate(size int64) error {
 	if err := s.loadTxns(); err != nil {
 		return err
 	}
-	dirty := s.offsets.dirty.Load() || s.times.dirty.Load()
-	offsets, times, err := s.indexEntries()
-	if err != nil {
-		return err
-	}
 	sc := &scan{buf: make([]byte, headerScanBytes)}
 	if err := s.enterLast(sc, f, size); err != nil {
 		return err
 	}
-	if err := s.adopt(sc); err != nil {
-		return err
-	}
-	o, n, err := s.indexEntries()
-	if err == nil && !dirty && o <= offsets && n <= times {
-		// The look at the end has put back what it took off the indexes, but for the last time entry of a sealed segment, which would do no harm if it came back: there is nothing to sync.
-		s.offsets.dirty.Store(false)
-		s.times.dirty.Store(false)
-	}
-	return err
-}
-
-// indexEntries are the numbers of entries of both indexes.
-func (s *Segment) indexEntries() (offsets, times int, err error) {
-	if offsets, err = s.offsets.len(); err != nil {
-		return 0, 0, err
-	}
-	times, err = s.times.len()
-	return offsets, times, err
+	return s.adopt(sc)
 }
 
 // unseal begins the life of a writer, with what the files say.

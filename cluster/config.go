@@ -92,6 +92,11 @@ type Config struct {
 	// ReserveBytes of the disk are left free for replication, groups and metadata: below, records from clients are refused likewise. 0 means none.
 	ReserveBytes int64
 
+	// MaxOpenSegments bounds how many segments of partitions have their files open at a time, each a descriptor and up to two memory mappings; those that were not used for longest are closed, and
+	// opened again when they are needed. More are open while all are in use or have records that were not synced. 0 means half of the descriptors that the process may have, at most 8192; negative
+	// means no bound.
+	MaxOpenSegments int
+
 	// Events tells the application what happens. All functions are optional.
 	Events Listener
 

@@ -94,7 +94,7 @@ func (n *Node) build(ctx context.Context) error {
 	n.disk = vfs.NewWatch(fs)
 	fs = n.disk
 	var err error
-	if n.dir, err = log.OpenDirectory(dir, log.DirectoryConfig{FS: fs, NodeID: c.NodeID, Logger: c.Logger}); err != nil {
+	if n.dir, err = log.OpenDirectory(dir, log.DirectoryConfig{FS: fs, NodeID: c.NodeID, Logger: c.Logger, MaxOpenSegments: c.MaxOpenSegments}); err != nil {
 		return err
 	}
 	clusterID := n.dir.ClusterID()

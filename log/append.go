@@ -387,7 +387,7 @@ func (l *Log) rollLocked(base int64) error {
 
 func (l *Log) segmentConfigLocked() segment.Config {
 	c := &l.mu.config
-	return segment.Config{FS: l.fs, Dir: l.dir, IndexIntervalBytes: c.IndexIntervalBytes, MaxIndexBytes: c.SegmentIndexBytes}
+	return segment.Config{FS: l.fs, Dir: l.dir, IndexIntervalBytes: c.IndexIntervalBytes, MaxIndexBytes: c.SegmentIndexBytes, Files: l.home.open}
 }
 
 // jitter is a random part of segment.jitter.ms, so that not all partitions roll at once.

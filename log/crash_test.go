@@ -51,6 +51,7 @@ type life struct {
 	flight  record.Batch   // an append that was under way
 	epoch   int32
 
+	openMax  int  // of DirectoryConfig
 	blind    bool // steps do not look at what they have done
 	sequence map[int64]int32
 	inTxn    map[int64]bool
@@ -74,7 +75,7 @@ func newLife(t *testing.T, seed uint64) *life {
 
 func (f *life) open(fsys vfs.FS) error {
 	var err error
-	if f.d, err = OpenDirectory("/data", DirectoryConfig{FS: fsys, NodeID: 1}); err != nil {
+	if f.d, err = OpenDirectory("/data", DirectoryConfig{FS: fsys, NodeID: 1, MaxOpenSegments: f.openMax}); err != nil {
 		return err
 	}
 	f.l, err = f.d.OpenLog("t", 0, TopicID{1}, f.config)
@@ -340,6 +341,7 @@ func TestCrashAnywhere(t *testing.T) {
 
 func crashLives(t *testing.T, seed uint64) {
 	f := newLife(t, seed)
+	f.openMax = int(seed % 2) // every second one closes files whenever it can
 	disk := vfs.NewMem()
 	for range 6 {
 		var after *vfs.Mem

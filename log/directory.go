@@ -13,6 +13,7 @@ import (
 	"sync"
 
 	"github.com/insynclog/insync/internal/vfs"
+	"github.com/insynclog/insync/segment"
 )
 
 // metadataLogName is the directory of the log that is not one of a topic's partitions.
@@ -32,6 +33,10 @@ type DirectoryConfig struct {
 	FS     vfs.FS // nil = the operating system's
 	NodeID int32
 	Logger *slog.Logger // nil = silent
+
+	// MaxOpenSegments bounds how many segments have their files open at a time, each a descriptor and up to two mappings. More are open while they are all in use, or have writes that were not
+	// synced. 0 is half of the descriptors that the process may have, at most 8192: two mappings each are a quarter of what Linux allows a process by default. Negative is no bound.
+	MaxOpenSegments int
 }
 
 // Directory is a node's data directory: identity (meta.properties), lock, clean-shutdown marker, checkpoints and one sub-directory per log. Its
@@ -66,6 +71,7 @@ func OpenDirectory(path string, c DirectoryConfig) (*Directory, error) {
 	if err != nil {
 		return nil, err
 	}
+	h.open = openSegments(c.MaxOpenSegments)
 	d := &Directory{home: h, fs: c.FS}
 	d.mu.logs = map[partitionKey]*Log{}
 	if err := d.identify(c.NodeID); err != nil {
@@ -78,6 +84,31 @@ func OpenDirectory(path string, c DirectoryConfig) (*Directory, error) {
 		return nil, errors.Join(err, h.abandon())
 	}
 	return d, nil
+}
+
+// maxOpenSegments is the largest bound that is not asked for.
+const maxOpenSegments = 8192
+
+func openSegments(limit int) *segment.Files {
+	switch {
+	case limit < 0:
+		return nil
+	case limit > 0:
+		return segment.NewFiles(limit)
+	}
+	limit = maxOpenSegments
+	if n := vfs.MaxDescriptors(); n > 0 {
+		limit = int(min(int64(limit), n/2))
+	}
+	return segment.NewFiles(limit)
+}
+
+// OpenSegments is how many segments have their files open now; 0 without a bound.
+func (d *Directory) OpenSegments() int {
+	if d.home.open == nil {
+		return 0
+	}
+	return d.home.open.Open()
 }
 
 // checkNotForeign refuses a directory that holds files but no meta.properties: it is somebody else's. What a start that was interrupted leaves is ours.
@@ -362,6 +393,7 @@ func (d *Directory) Checkpoint() error {
 			errs = append(errs, err)
 		}
 	}
+	d.home.open.Sweep() // now that more of them are synced
 	return errors.Join(append(errs, d.home.store())...)
 }
 

@@ -34,6 +34,11 @@
 //   - Epochs, producers, indexes and last stable offset are functions of the log, changed after the append they belong to.
 //   - After a failed write or sync the log is read-only until it is opened again.
 //
+// # Open files
+//
+// The segments of a Directory share a bound of how many have their files open (DirectoryConfig.MaxOpenSegments). After a clean stop none has until it is used. Those that nobody has used for longest are closed
+// when others are opened, sealed ones first; never one that has unsynced writes, or whose slices are not released. A file that somebody removes behind the back of a running log is missed when it is opened again.
+//
 // # Compaction
 //
 //	 clean: no key twice          dirty                 left alone

@@ -121,7 +121,7 @@ func (w *world) open() error {
 		w.m.marker = mayMarker
 		w.m.relaxed.now = false // the stop synced all
 	}
-	d, err := OpenDirectory(exploreDir, DirectoryConfig{FS: w.disk, NodeID: 1})
+	d, err := OpenDirectory(exploreDir, DirectoryConfig{FS: w.disk, NodeID: 1, MaxOpenSegments: 1})
 	if err != nil {
 		return err
 	}
@@ -456,7 +456,7 @@ type crashKind struct {
 func (m model) recovered(disk *vfs.Mem, k crashKind, seed uint64) (w *world, err error) {
 	w = newWorld(seed)
 	w.disk, w.m = disk, m.snapshot()
-	if w.d, err = OpenDirectory(exploreDir, DirectoryConfig{FS: disk, NodeID: 1}); err != nil {
+	if w.d, err = OpenDirectory(exploreDir, DirectoryConfig{FS: disk, NodeID: 1, MaxOpenSegments: 1}); err != nil {
 		return w, err
 	}
 	if m.id != (TopicID{}) && w.d.ID() != m.id {

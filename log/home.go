@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 
 	"github.com/insynclog/insync/internal/vfs"
+	"github.com/insynclog/insync/segment"
 )
 
 // The other files of a data directory.
@@ -30,6 +31,7 @@ type home struct {
 	path   string
 	logger *slog.Logger
 	lock   io.Closer
+	open   *segment.Files // bounds the open ones; nil is no bound
 
 	alone       bool  // of one log, which needs nobody to tell it what is committed
 	clean       bool  // the last stop was clean

@@ -76,7 +76,7 @@ func TestKillChild(t *testing.T) {
 	}
 	c := &killedWriter{t: t, tell: tell, cycle: uint64(kill.child), stop: make(chan struct{})}
 	var err error
-	c.d, err = OpenDirectory(kill.dir, DirectoryConfig{NodeID: 1})
+	c.d, err = OpenDirectory(kill.dir, DirectoryConfig{NodeID: 1, MaxOpenSegments: 1})
 	require.NoError(t, err)
 	for i := range killLogs {
 		c.logs[i].Log, err = c.d.OpenLog("t", int32(i), TopicID{byte(1 + i)}, killConfig)

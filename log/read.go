@@ -113,8 +113,12 @@ func (l *Log) retry(f func() error) error {
 		if l.closed.Load() {
 			return ErrClosed
 		}
-		if err := f(); !errors.Is(err, segment.ErrDeleted) {
+		err := f()
+		if !errors.Is(err, segment.ErrDeleted) {
 			return err
+		}
+		if failed := l.Err(); failed != nil {
+			return failed // the list may stay as it is
 		}
 		runtime.Gosched()
 	}

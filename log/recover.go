@@ -303,10 +303,15 @@ func (l *Log) loadClean(f found, point int64) error {
 	if end > point && point > 0 {
 		return &CorruptError{Path: a.Path(), Position: a.SizeBytes(), Offset: end, Err: errEndsLate} // the last batch's header has grown: nothing else is read here
 	}
-	if len(f.snapshots) == 0 {
-		return nil // no producers, or the stop would have left a snapshot
+	if len(f.snapshots) > 0 { // without producers the stop would have left none
+		if err := l.loadProducers(segs, end, end); err != nil {
+			return err
+		}
 	}
-	return l.loadProducers(segs, end, end)
+	if l.home.open != nil {
+		a.Shut() // of many logs few are used
+	}
+	return nil
 }
 
 var errEndsLate = errors.New("log ends behind what a clean stop left")

@@ -19,6 +19,7 @@ func TestEveryOperationMayFail(t *testing.T) {
 	for seed := range uint64(3) {
 		for i := int64(1); ; i++ {
 			f := newLife(t, 1000+seed)
+			f.openMax = int(seed % 2)
 			f.blind = true
 			disk := vfs.NewMem()
 			var n int64

@@ -7,6 +7,11 @@ import (
 // FirstBatchSince finds the first batch that overlaps [from, end) and whose max timestamp is ts milliseconds or later; ok is false when there is
 // none. The caller releases the slice, and holds a reference itself. Safe for concurrent use.
 func (s *Segment) FirstBatchSince(ts, from, end int64) (sl Slice, ok bool, err error) {
+	f, err := s.pin()
+	if err != nil {
+		return Slice{}, false, err
+	}
+	defer f.unpin()
 	cuts := s.cuts.Load()
 	// An entry is believed on its own; that the last one tells the largest timestamp of the segment is not, for a file that lost its end would say so, too.
 	start := max(from, s.base)
@@ -21,19 +26,29 @@ func (s *Segment) FirstBatchSince(ts, from, end int64) (sl Slice, ok bool, err e
 			start = max(start, s.base+int64(e.rel)+1)
 		}
 	}
-	err = s.Headers(start, end, func(h record.Batch, pos, size int64) bool {
-		if h.MaxTimestamp() < ts || h.NextOffset() <= from || !s.Acquire() {
+	var base, pos, size int64
+	err = s.Headers(start, end, func(h record.Batch, p, n int64) bool {
+		if h.MaxTimestamp() < ts || h.NextOffset() <= from {
 			return true
 		}
-		sl, ok = Slice{seg: s, base: h.BaseOffset(), pos: pos, n: size, cuts: cuts}, true
+		base, pos, size = h.BaseOffset(), p, n
 		return false
 	})
-	return sl, ok, s.unlessCut(cuts, err)
+	if err != nil || size == 0 {
+		return Slice{}, false, s.unlessCut(cuts, err)
+	}
+	sl, err = s.slice(base, pos, size, cuts)
+	return sl, sl.n > 0, err
 }
 
 // LargestTimestamp finds the largest batch timestamp in the offsets [from, end) and the first batch there that has it; ok is false for a segment
 // without batches there. The caller releases the slice, and holds a reference itself. Safe for concurrent use.
 func (s *Segment) LargestTimestamp(from, end int64) (ts int64, sl Slice, ok bool, err error) {
+	f, err := s.pin()
+	if err != nil {
+		return 0, Slice{}, false, err
+	}
+	defer f.unpin()
 	cuts := s.cuts.Load()
 	// The entry holds for everything up to some batch behind its own offset: starting at its offset misses nothing.
 	start, best, at := max(from, s.base), int64(-1), int64(-1)
@@ -58,16 +73,17 @@ func (s *Segment) LargestTimestamp(from, end int64) (ts int64, sl Slice, ok bool
 		}
 		return true
 	})
-	if err != nil || at < 0 || !s.Acquire() {
+	if err != nil || at < 0 {
 		return 0, Slice{}, false, s.unlessCut(cuts, err)
 	}
-	return best, Slice{seg: s, base: at, pos: pos, n: size, cuts: cuts}, true, nil
+	sl, err = s.slice(at, pos, size, cuts)
+	return best, sl, sl.n > 0, err
 }
 
 // LargestRecordTimestamp is LargestTimestamp without the batches that compaction has emptied, which still have their timestamps: it goes through all headers. The caller holds a reference.
 func (s *Segment) LargestRecordTimestamp(from, end int64) (ts int64, sl Slice, ok bool, err error) {
 	cuts := s.cuts.Load()
-	best := Slice{seg: s, cuts: cuts}
+	var best struct{ base, pos, n int64 }
 	err = s.Headers(max(from, s.base), end, func(h record.Batch, pos, size int64) bool {
 		if h.NextOffset() <= end && h.RecordCount() > 0 && (best.n == 0 || h.MaxTimestamp() > ts) {
 			ts = h.MaxTimestamp()
@@ -75,10 +91,11 @@ func (s *Segment) LargestRecordTimestamp(from, end int64) (ts int64, sl Slice, o
 		}
 		return true
 	})
-	if err != nil || best.n == 0 || !s.Acquire() {
+	if err != nil || best.n == 0 {
 		return 0, Slice{}, false, s.unlessCut(cuts, err)
 	}
-	return ts, best, true, nil
+	sl, err = s.slice(best.base, best.pos, best.n, cuts)
+	return ts, sl, sl.n > 0, err
 }
 
 // confirm tells whether the batch that a time index entry names has the entry's timestamp.

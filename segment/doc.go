@@ -15,7 +15,7 @@
 //   - The .log file is the truth. The other files can be rebuilt from it; a look-up believes no index entry that the batch it
 //     points at does not confirm.
 //   - An index is mapped into memory, grows by a new mapping, and is shortened only when nothing maps it any more.
-//   - The files stay open until the owner and every Slice have let go of the segment, even if their names are gone.
+//   - Files and mappings may be closed while nobody uses them and nothing is unsynced (Files), and are opened again by name; not when the names are to go: then they stay until the owner and every Slice have let go of the segment.
 //
 // # Concurrency
 //

@@ -83,7 +83,9 @@ func (s *Segment) undo(f vfs.File, cause error) error {
 		return err
 	}
 	s.w.fileEnd = 0
-	if cut := f.Truncate(s.w.size); cut != nil {
+	cut := f.Truncate(s.w.size)
+	s.wrote()
+	if cut != nil {
 		return storage("truncate", s.path, cut)
 	}
 	return full(err)

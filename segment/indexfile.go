@@ -33,6 +33,7 @@ type indexFile struct {
 	current atomic.Pointer[indexMap] // nil: not mapped
 	exists  atomic.Bool              // the file is there, or was found to be
 	durable atomic.Int32             // entries that sync has written
+	dirty   atomic.Bool              // something was changed since the last sync
 	live    bool                     // there may be readers; the writer's
 
 	mu struct {
@@ -200,6 +201,9 @@ func (x *indexFile) append(put func(b []byte)) error {
 		return storage("write", x.path, err)
 	}
 	x.count.Store(int32(n + 1))
+	if !x.dirty.Load() {
+		x.dirty.Store(true)
+	}
 	return nil
 }
 
@@ -264,6 +268,7 @@ func (x *indexFile) truncate(n int) error {
 	}
 	x.count.Store(int32(n))
 	x.durable.Store(min(x.durable.Load(), int32(n)))
+	x.dirty.Store(true)
 	m := x.current.Load()
 	if x.live {
 		_, err := x.remap(len(m.data))
@@ -274,7 +279,14 @@ func (x *indexFile) truncate(n int) error {
 
 // sync makes the entries durable, not the file's name. It may run beside append: what it writes are entries that were published before, not the mapping,
 // which the writer may be storing to. One at a time, and not beside truncate.
-func (x *indexFile) sync() error {
+func (x *indexFile) sync() (err error) {
+	if x.dirty.Swap(false) {
+		defer func() {
+			if err != nil {
+				x.dirty.Store(true)
+			}
+		}()
+	}
 	m := x.current.Load()
 	if m == nil || !m.acquire() {
 		if !x.exists.Load() {
@@ -285,7 +297,7 @@ func (x *indexFile) sync() error {
 	from := int(x.durable.Load())
 	n := max(from, min(int(x.count.Load()), len(m.data)/x.entrySize))
 	entries := make([]byte, (n-from)*x.entrySize)
-	err := vfs.Guard(func() { copy(entries, m.data[from*x.entrySize:]) })
+	err = vfs.Guard(func() { copy(entries, m.data[from*x.entrySize:]) })
 	if err = errors.Join(storage("read", x.path, err), storage("unmap", x.path, m.release())); err != nil || !x.exists.Load() {
 		return err
 	}

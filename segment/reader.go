@@ -8,9 +8,10 @@ import (
 	"github.com/insynclog/insync/log/record"
 )
 
-// Slice is a run of whole batches of one segment, found but not read. It holds a reference to the segment until Release.
+// Slice is a run of whole batches of one segment, found but not read. It holds a reference to the segment, and keeps its files open, until Release.
 type Slice struct {
 	seg  *Segment
+	f    *logFile // pinned
 	base int64
 	pos  int64
 	n    int64
@@ -28,10 +29,6 @@ func (sl Slice) Append(dst []byte) ([]byte, error) {
 	if sl.n == 0 {
 		return dst, nil
 	}
-	f, err := sl.seg.handle()
-	if err != nil {
-		return dst, err
-	}
 	at := len(dst)
 	if cap(dst)-at < int(sl.n) {
 		grown := make([]byte, at, at+int(sl.n))
@@ -39,7 +36,7 @@ func (sl Slice) Append(dst []byte) ([]byte, error) {
 		dst = grown
 	}
 	b := dst[at : at+int(sl.n)]
-	n, err := f.ReadAt(b, sl.pos)
+	n, err := sl.f.ReadAt(b, sl.pos)
 	if sl.seg.cuts.Load() != sl.cuts {
 		return dst, ErrTruncated
 	}
@@ -54,17 +51,14 @@ func (sl Slice) File() (f *os.File, pos int64, ok bool) {
 	if sl.n == 0 {
 		return nil, 0, false
 	}
-	h, err := sl.seg.handle()
-	if err != nil {
-		return nil, 0, false
-	}
-	f = h.OS()
+	f = sl.f.OS()
 	return f, sl.pos, f != nil
 }
 
 // Release lets the segment go. Releasing the zero Slice does nothing.
 func (sl Slice) Release() {
 	if sl.seg != nil {
+		sl.f.unpin()
 		sl.seg.Release() // an error of the last close, of files that were only read since they were synced, tells nobody anything
 	}
 }
@@ -98,14 +92,27 @@ func (s *Segment) Read(offset, end int64, limit int, atLeastOne bool) (Slice, er
 			return Slice{}, s.unlessCut(cuts, err)
 		}
 	}
-	if to <= from.pos || !s.Acquire() {
+	if to <= from.pos {
 		return Slice{}, nil
 	}
 	if base < 0 {
 		// The tail did not know the batch, the walk did not come past it: it is the one the boundary is in front of.
 		base = from.offset
 	}
-	return Slice{seg: s, base: base, pos: from.pos, n: to - from.pos, cuts: cuts}, nil
+	return s.slice(base, from.pos, to-from.pos, cuts)
+}
+
+// slice makes a Slice with a reference and a pin of its own; an empty one if the owner has let the segment go. The caller holds a reference.
+func (s *Segment) slice(base, pos, n, cuts int64) (Slice, error) {
+	f, err := s.pin()
+	if err != nil {
+		return Slice{}, err
+	}
+	if !s.Acquire() {
+		f.unpin()
+		return Slice{}, nil
+	}
+	return Slice{seg: s, f: f, base: base, pos: pos, n: n, cuts: cuts}, nil
 }
 
 // unlessCut makes an error that a truncation beside the reader may have caused ErrTruncated.
@@ -130,9 +137,14 @@ func (s *Segment) startOf(t *tail, latest boundary, offset int64) (boundary, int
 
 // walkTo is startOf by the offset index and the headers.
 func (s *Segment) walkTo(latest boundary, offset int64) (boundary, int64, error) {
+	f, err := s.pin()
+	if err != nil {
+		return boundary{}, 0, err
+	}
+	defer f.unpin()
 	sc := headerScans.Get().(*scan)
 	defer headerScans.Put(sc)
-	if err := s.seek(sc, latest, offset); err != nil {
+	if err := s.seek(sc, f, latest, offset); err != nil {
 		return boundary{}, 0, err
 	}
 	for {
@@ -150,12 +162,8 @@ func (s *Segment) walkTo(latest boundary, offset int64) (boundary, int64, error)
 	}
 }
 
-// seek starts a scan at a batch at or before the one that holds offset, with the help of the offset index as far as the log confirms it.
-func (s *Segment) seek(sc *scan, latest boundary, offset int64) error {
-	f, err := s.handle()
-	if err != nil {
-		return err
-	}
+// seek starts a scan of f, which the caller has pinned, at a batch at or before the one that holds offset, with the help of the offset index as far as the log confirms it.
+func (s *Segment) seek(sc *scan, f *logFile, latest boundary, offset int64) error {
 	if s.needsRebuild(latest) {
 		if err := s.rebuild(latest); err != nil {
 			return err
@@ -210,10 +218,11 @@ func (s *Segment) cut(t *tail, latest, from boundary, limit, to int64, atLeastOn
 	}
 	sc := headerScans.Get().(*scan)
 	defer headerScans.Put(sc)
-	f, err := s.handle()
+	f, err := s.pin()
 	if err != nil {
 		return 0, err
 	}
+	defer f.unpin()
 	sc.reset(f, s.base, from.pos, to, from.offset)
 	if !s.suspect.Load() {
 		e, ok, err := s.offsets.lookupPosition(int32(min(from.pos+limit, math.MaxInt32)))
@@ -254,10 +263,11 @@ func (s *Segment) Headers(offset, end int64, fn func(h record.Batch, pos, size i
 	if err != nil {
 		return err
 	}
-	f, err := s.handle()
+	f, err := s.pin()
 	if err != nil {
 		return err
 	}
+	defer f.unpin()
 	sc := headerScans.Get().(*scan)
 	defer headerScans.Put(sc)
 	sc.reset(f, s.base, b.pos, latest.pos, b.offset)
@@ -278,10 +288,11 @@ func (s *Segment) Headers(offset, end int64, fn func(h record.Batch, pos, size i
 
 // ReadAt reads bytes of the .log file: len(p) of them at pos. The caller holds a reference. Safe for concurrent use.
 func (s *Segment) ReadAt(p []byte, pos int64) error {
-	f, err := s.handle()
+	f, err := s.pin()
 	if err != nil {
 		return err
 	}
+	defer f.unpin()
 	n, err := f.ReadAt(p, pos)
 	if err := shortRead(n, len(p), err); err != nil {
 		return storage("read", s.path, err)

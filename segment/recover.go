@@ -12,6 +12,11 @@ import (
 //
 // Errors: *CorruptError when the batches do not add up to size; *StorageError.
 func (s *Segment) Activate(size int64) error {
+	f, err := s.pin()
+	if err != nil {
+		return err
+	}
+	defer f.unpin()
 	if err := s.unseal(); err != nil {
 		return err
 	}
@@ -21,11 +26,34 @@ func (s *Segment) Activate(size int64) error {
 	if err := s.loadTxns(); err != nil {
 		return err
 	}
-	sc := &scan{buf: make([]byte, headerScanBytes)}
-	if err := s.enterLast(sc, size); err != nil {
+	dirty := s.offsets.dirty.Load() || s.times.dirty.Load()
+	offsets, times, err := s.indexEntries()
+	if err != nil {
 		return err
 	}
-	return s.adopt(sc)
+	sc := &scan{buf: make([]byte, headerScanBytes)}
+	if err := s.enterLast(sc, f, size); err != nil {
+		return err
+	}
+	if err := s.adopt(sc); err != nil {
+		return err
+	}
+	o, n, err := s.indexEntries()
+	if err == nil && !dirty && o <= offsets && n <= times {
+		// The look at the end has put back what it took off the indexes, but for the last time entry of a sealed segment, which would do no harm if it came back: there is nothing to sync.
+		s.offsets.dirty.Store(false)
+		s.times.dirty.Store(false)
+	}
+	return err
+}
+
+// indexEntries are the numbers of entries of both indexes.
+func (s *Segment) indexEntries() (offsets, times int, err error) {
+	if offsets, err = s.offsets.len(); err != nil {
+		return 0, 0, err
+	}
+	times, err = s.times.len()
+	return offsets, times, err
 }
 
 // unseal begins the life of a writer, with what the files say.
@@ -55,11 +83,7 @@ func (s *Segment) loadTxns() error {
 
 // enterLast starts a scan at the batch of the last entry of the offset index, having cut both indexes to what is sound, and takes the state of
 // the writer there from them. Where the log does not confirm that entry the indexes are emptied and the scan starts at the base.
-func (s *Segment) enterLast(sc *scan, size int64) error {
-	f, err := s.handle()
-	if err != nil {
-		return err
-	}
+func (s *Segment) enterLast(sc *scan, f *logFile, size int64) error {
 	good, err := s.offsets.sound(size)
 	if err == nil {
 		err = s.offsets.truncate(good)
@@ -132,10 +156,11 @@ func (s *Segment) largestIn(e timeEntry, end int64) (bool, error) {
 	if err != nil || base > offset {
 		return false, ignoreCorrupt(err)
 	}
-	f, err := s.handle()
+	f, err := s.pin()
 	if err != nil {
 		return false, err
 	}
+	defer f.unpin()
 	sc := headerScans.Get().(*scan)
 	defer headerScans.Put(sc)
 	sc.reset(f, s.base, at.pos, end, at.offset)
@@ -210,16 +235,17 @@ func (s *Segment) Recover(synced int64, visit func(b record.Batch) error) (Recov
 	if err := s.unseal(); err != nil {
 		return Recovered{}, err
 	}
-	f, err := s.handle()
+	f, err := s.pin()
 	if err != nil {
 		return Recovered{}, err
 	}
+	defer f.unpin()
 	size, err := f.Size()
 	if err != nil {
 		return Recovered{}, storage("stat", s.path, err)
 	}
 	sc := &scan{buf: make([]byte, int(max(min(size, batchScanBytes), record.HeaderSize)))}
-	if err := s.enterBelow(sc, size, synced); err != nil {
+	if err := s.enterBelow(sc, f, size, synced); err != nil {
 		return Recovered{}, err
 	}
 	from, reason, err := s.adoptChecked(sc, synced, visit)
@@ -242,10 +268,11 @@ func (s *Segment) rewrite(from, size int64) (int64, error) {
 	if from >= s.w.size {
 		return size, nil
 	}
-	f, err := s.handle()
+	f, err := s.pin()
 	if err != nil {
 		return size, err
 	}
+	defer f.unpin()
 	buf := make([]byte, min(max(s.w.size-from, 0), rewriteBytes))
 	for pos := from; pos < s.w.size; pos += int64(len(buf)) {
 		buf = buf[:min(int64(len(buf)), s.w.size-pos)]
@@ -253,7 +280,9 @@ func (s *Segment) rewrite(from, size int64) (int64, error) {
 		if err := shortRead(n, len(buf), err); err != nil {
 			return size, storage("read", s.path, err)
 		}
-		if _, err := f.WriteAt(buf, pos); err != nil {
+		_, err = f.WriteAt(buf, pos)
+		s.wrote()
+		if err != nil {
 			return size, storage("write", s.path, err)
 		}
 	}
@@ -261,6 +290,7 @@ func (s *Segment) rewrite(from, size int64) (int64, error) {
 		return size, nil
 	}
 	_, err = f.WriteAt([]byte{0}, size)
+	s.wrote()
 	return size + 1, storage("write", s.path, err)
 }
 
@@ -268,11 +298,11 @@ func (s *Segment) rewrite(from, size int64) (int64, error) {
 const rewriteBytes = 1 << 20
 
 // enterBelow starts the scan of a recovery at the last indexed batch below synced.
-func (s *Segment) enterBelow(sc *scan, size, synced int64) error {
+func (s *Segment) enterBelow(sc *scan, f *logFile, size, synced int64) error {
 	if err := errors.Join(s.offsets.truncateTo(synced-s.base), s.times.truncateTo(synced-s.base)); err != nil {
 		return err
 	}
-	return s.enterLast(sc, size)
+	return s.enterLast(sc, f, size)
 }
 
 // adoptChecked walks as adopt does and checks every batch that is not wholly below synced. It returns the position of the first that it checked, or of the end, and why it stopped, nil at
@@ -342,11 +372,14 @@ func (s *Segment) cutTail(sc *scan, size int64, reason error) (Recovered, error)
 		} else {
 			r.CutBytes, r.Reason = size-end.pos, reason
 		}
-		f, err := s.handle()
+		f, err := s.pin()
 		if err != nil {
 			return r, err
 		}
-		if err := f.Truncate(end.pos); err != nil {
+		defer f.unpin()
+		err = f.Truncate(end.pos)
+		s.wrote()
+		if err != nil {
 			return r, storage("truncate", s.path, err)
 		}
 		if err := f.Sync(); err != nil {

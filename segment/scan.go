@@ -160,10 +160,11 @@ func (sc *scan) zeros(pos, end int64) (bool, error) {
 
 // header reads the header of the batch at pos.
 func (s *Segment) header(pos, end int64) (record.Batch, error) {
-	f, err := s.handle()
+	f, err := s.pin()
 	if err != nil {
 		return nil, err
 	}
+	defer f.unpin()
 	sc := &scan{buf: make([]byte, record.HeaderSize)}
 	sc.reset(f, s.base, pos, end, s.base)
 	h, _, err := sc.next()

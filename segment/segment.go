@@ -13,8 +13,9 @@ import (
 type Config struct {
 	FS                 vfs.FS
 	Dir                string
-	IndexIntervalBytes int32 // Kafka: index.interval.bytes
-	MaxIndexBytes      int32 // Kafka: segment.index.bytes; the files start small and grow towards it
+	IndexIntervalBytes int32  // Kafka: index.interval.bytes
+	MaxIndexBytes      int32  // Kafka: segment.index.bytes; the files start small and grow towards it
+	Files              *Files // bounds how many segments have their files open; nil is no bound
 
 	// Suffix follows the names of all files: that of a segment that is not part of a log yet.
 	Suffix string
@@ -39,17 +40,19 @@ type Segment struct {
 	suspect atomic.Bool // a batch did not confirm an entry of the offset index: look-ups start at the base
 
 	open struct {
-		sync.Mutex // held while the .log file of a sealed segment is opened by its first reader
+		sync.Mutex // held while the files are opened by whoever needs them, or closed
 		err        error
+		kept       bool // the files stay open: the names may be another's
 	}
-	file atomic.Pointer[logFile]
+	file   atomic.Pointer[logFile] // nil: not open; see Files
+	writes atomic.Int64            // changes of the .log file so far
+	synced atomic.Int64            // how many of them a sync has followed
+	used   atomic.Bool             // since a sweep of Files came by
+	seat   int                     // in the list of Files, from 1; Files guards it
 
 	// The rest belongs to the writer.
 	w writer
 }
-
-// logFile makes the interface a thing that an atomic pointer can hold.
-type logFile struct{ vfs.File }
 
 // Create makes the files of an empty segment. What files of these names hold is overwritten. The names are durable after a sync of the directory.
 func Create(c Config, base int64) (*Segment, error) {
@@ -62,10 +65,12 @@ func Create(c Config, base int64) (*Segment, error) {
 		f.Close()
 		return nil, storage("truncate", s.path, err)
 	}
-	s.file.Store(&logFile{f})
+	s.file.Store(newLogFile(f, 1))
+	s.used.Store(true)
 	s.offsets.create()
 	s.times.create()
 	s.txns.list.Store(&[]AbortedTxn{})
+	c.Files.opened(s)
 	return s, nil
 }
 
@@ -129,46 +134,37 @@ func (s *Segment) Release() error {
 	if s.refs.Add(-1) > 0 {
 		return nil
 	}
+	s.cfg.Files.closed(s)
 	s.open.Lock()
 	defer s.open.Unlock()
 	s.open.err = ErrDeleted
 	var err error
 	if f := s.file.Swap(nil); f != nil {
-		err = storage("close", s.path, f.Close())
+		err = storage("close", s.path, f.unpin())
 	}
 	return errors.Join(err, s.offsets.close(), s.times.close())
 }
 
-// handle returns the .log file, opening it if nobody did. The caller holds a reference.
-func (s *Segment) handle() (vfs.File, error) {
-	if f := s.file.Load(); f != nil {
-		return f.File, nil
-	}
-	s.open.Lock()
-	defer s.open.Unlock()
-	if f := s.file.Load(); f != nil {
-		return f.File, nil
-	}
-	if s.open.err != nil {
-		return nil, s.open.err
-	}
-	f, err := s.cfg.FS.Open(s.path, vfs.ReadWrite)
-	if err != nil {
-		return nil, storage("open", s.path, err)
-	}
-	s.file.Store(&logFile{f})
-	return f, nil
-}
-
 // Sync makes the batches written before the call durable, not the files' names; with indexes, these too. It may run beside anything.
 func (s *Segment) Sync(indexes bool) error {
-	f, err := s.handle()
+	err := s.sync(indexes)
+	if x := s.cfg.Files; err == nil && x != nil && x.over.Load() {
+		s.Shut() // until now it had to stay open
+	}
+	return err
+}
+
+func (s *Segment) sync(indexes bool) error {
+	f, err := s.pin()
 	if err != nil {
 		return err
 	}
+	defer f.unpin()
+	n := s.writes.Load()
 	if err := f.Sync(); err != nil {
 		return storage("sync", s.path, err)
 	}
+	s.syncedUpTo(n)
 	if !indexes {
 		return nil
 	}
@@ -178,22 +174,26 @@ func (s *Segment) Sync(indexes bool) error {
 // Detach sees to it that the files of a sealed segment are not looked up by name any more, so that the names can be given to others: readers that hold the segment
 // find in it what they would have found. What is damaged may be looked up once more. The caller holds a reference.
 func (s *Segment) Detach() error {
-	if _, err := s.handle(); err != nil {
+	s.keep(nil)
+	f, err := s.pin()
+	if err != nil {
 		return err
 	}
+	defer f.unpin()
 	if _, err := s.offsets.len(); err != nil {
 		return err
 	}
 	if _, err := s.times.len(); err != nil {
 		return err
 	}
-	_, err := s.Aborted()
+	_, err = s.Aborted()
 	return ignoreCorrupt(err)
 }
 
 // Remove removes the files' names, the log before its indexes: an index without a log means nothing. Readers go on with what they have open.
 // Durable after a sync of the directory.
 func (s *Segment) Remove() error {
+	s.keep(ErrDeleted) // the names may soon be another's
 	for _, suffix := range []string{SealSuffix, LogSuffix, OffsetIndexSuffix, TimeIndexSuffix, TxnIndexSuffix} {
 		name := s.cfg.Dir + "/" + FileName(s.base, suffix) + s.cfg.Suffix
 		if err := s.cfg.FS.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -15,10 +15,11 @@ func (s *Segment) Truncate(offset int64) error {
 	if err != nil {
 		return err
 	}
-	f, err := s.handle()
+	f, err := s.pin()
 	if err != nil {
 		return err
 	}
+	defer f.unpin()
 	if err := s.loadTxns(); err != nil {
 		return err
 	}
@@ -26,12 +27,16 @@ func (s *Segment) Truncate(offset int64) error {
 	// 1. Readers learn that what they find may go. 2. They stop finding it. 3. It goes. A reader that found it in between sees the count of 1.
 	s.cuts.Add(1)
 	s.setEnd(at)
-	if err := f.Truncate(at.pos); err != nil {
+	err = f.Truncate(at.pos)
+	s.wrote()
+	if err != nil {
 		return storage("truncate", s.path, err)
 	}
+	n := s.writes.Load()
 	if err := f.Sync(); err != nil {
 		return storage("sync", s.path, err)
 	}
+	s.syncedUpTo(n)
 	if err := s.txns.truncateTo(at.offset); err != nil {
 		return err
 	}

@@ -44,10 +44,11 @@ type Verified struct {
 //
 // Errors: *StorageError when a file cannot be opened; that of Pace. Damage is no error.
 func (s *Segment) Verify(o VerifyOptions) (Verified, error) {
-	f, err := s.handle()
+	f, err := s.pin()
 	if err != nil {
 		return Verified{}, err
 	}
+	defer f.unpin()
 	sealed := s.Sealed()
 	latest := s.tail.Load().latest()
 	size := latest.pos
@@ -389,10 +390,11 @@ func (s *Segment) ReadAborted() ([]AbortedTxn, error) {
 
 // FileSize is the size of the .log file of a sealed segment, whatever it should be. The caller holds a reference.
 func (s *Segment) FileSize() (int64, error) {
-	f, err := s.handle()
+	f, err := s.pin()
 	if err != nil {
 		return 0, err
 	}
+	defer f.unpin()
 	size, err := f.Size()
 	return size, storage("stat", s.path, err)
 }

@@ -49,10 +49,11 @@ func (s *Segment) Append(head []byte, b record.Batch, ahead int64) error {
 	if len(head) > 0 {
 		at = head
 	}
-	f, err := s.handle()
+	f, err := s.pin()
 	if err != nil {
 		return full(err)
 	}
+	defer f.unpin()
 	if err := s.reserve(at[:record.HeaderSize], int64(len(b)), nil); err != nil {
 		return err
 	}
@@ -71,6 +72,7 @@ func (s *Segment) Append(head []byte, b record.Batch, ahead int64) error {
 		_, err = f.WritevAt(w.vector[:], w.size)
 		w.vector = [2][]byte{}
 	}
+	s.wrote()
 	if err != nil {
 		return s.undo(f, err)
 	}
@@ -79,10 +81,11 @@ func (s *Segment) Append(head []byte, b record.Batch, ahead int64) error {
 
 // AppendRun writes whole batches, as they are, with one write, and publishes them. data is not kept. The rules of Append hold.
 func (s *Segment) AppendRun(data []byte, ahead int64) error {
-	f, err := s.handle()
+	f, err := s.pin()
 	if err != nil {
 		return full(err)
 	}
+	defer f.unpin()
 	first, rest, err := record.Split(data)
 	if err != nil {
 		return s.corrupt(s.w.size, s.w.end, err)
@@ -93,7 +96,9 @@ func (s *Segment) AppendRun(data []byte, ahead int64) error {
 	if err := s.writeAhead(f, int64(len(data)), ahead); err != nil {
 		return err
 	}
-	if _, err := f.WriteAt(data, s.w.size); err != nil {
+	_, err = f.WriteAt(data, s.w.size)
+	s.wrote()
+	if err != nil {
 		return s.undo(f, err)
 	}
 	for len(data) > 0 {
@@ -195,6 +200,11 @@ func (s *Segment) AddAborted(a AbortedTxn) error { return s.txns.add(a) }
 // Seal ends the writing and gives the files their final form: the time index gets its last entry, the indexes are trimmed, the log loses the blocks
 // written ahead. Durable after Sync with indexes and a sync of the directory.
 func (s *Segment) Seal() error {
+	f, err := s.pin()
+	if err != nil {
+		return err
+	}
+	defer f.unpin()
 	if s.w.size > 0 {
 		if err := s.addTimeEntry(); err != nil {
 			return err
@@ -202,11 +212,9 @@ func (s *Segment) Seal() error {
 	}
 	s.sealed.Store(true)
 	if s.w.fileEnd > s.w.size {
-		f, err := s.handle()
+		err := f.Truncate(s.w.size)
+		s.wrote()
 		if err != nil {
-			return err
-		}
-		if err := f.Truncate(s.w.size); err != nil {
 			return storage("truncate", s.path, err)
 		}
 		s.w.fileEnd = 0
@@ -232,6 +240,7 @@ func (s *Segment) writeAhead(f vfs.File, n, ahead int64) error {
 	for from < w.fileEnd {
 		z := zeros[:min(int64(len(zeros)), w.fileEnd-from)]
 		_, err := f.WriteAt(z, from)
+		s.wrote()
 		switch {
 		case err == nil:
 		case vfs.IsNoSpace(err):

@@ -4,6 +4,7 @@ package vfs
 
 import (
 	"errors"
+	"math"
 	"os"
 	"sync"
 
@@ -70,4 +71,16 @@ func (m *osMapping) Sync() error { return pathError("msync", m.name, m.flush(m.d
 func (m *osMapping) Close() error {
 	m.once.Do(func() { m.err = pathError("munmap", m.name, errors.Join(unix.Munmap(m.data), m.release())) })
 	return m.err
+}
+
+// maxDescriptors is the soft limit, which the Go runtime raises to the hard one when the process starts.
+func maxDescriptors() int64 {
+	var r unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &r); err != nil {
+		return 0
+	}
+	if n := int64(r.Cur); n >= 0 {
+		return n
+	}
+	return math.MaxInt64
 }

@@ -88,3 +88,6 @@ type Mapping interface {
 	// Close unmaps. It makes nothing durable. A second Close does nothing.
 	Close() error
 }
+
+// MaxDescriptors is how many files the process may have open at a time, sockets included; 0 if unknown.
+func MaxDescriptors() int64 { return maxDescriptors() }

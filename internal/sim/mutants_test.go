@@ -25,23 +25,24 @@ var (
 // mutant is a known kind of mistake: one change of one file. The code is changed in a copy, by go build's overlay; nothing of it is in the package.
 type mutant struct {
 	name, rule, file, from, to string
+	faults                     string // to hunt it with, separated by commas; none: what seeds draw
 }
 
 // The catalogue. Rules are: S2 acknowledge what is synced, everywhere; R1 drop what is of an older epoch; R2 truncate by epochs; R4 the high watermark is the minimum over all who may be elected, and stands still
 // below the minimum in sync; R5 join the ISR only with everything; R7 who lost something leaves; R9 only what is committed acts; R10 votes are durable; T1 duplicates are known.
 var mutants = []mutant{
-	{"ack-before-sync", "S2", "replication/machine/leader.go", "	if m.settings.Synced {\n		return m.syncedEnd\n	}\n", ""},
-	{"confirm-before-sync", "S2", "replication/follow.go", "		wait.until = o.LogEndOffset\n", "		wait.until = 0\n"},
-	{"fetch-of-any-epoch", "R1", "replication/machine/machine.go", "	case epoch >= 0 && epoch < m.state.LeaderEpoch:\n		return EpochFenced\n	case epoch >= 0 && epoch > m.state.LeaderEpoch:\n		return EpochUnknown\n", ""},
-	{"truncate-to-high-watermark", "R2", "replication/follow.go", "	to := machine.TruncateTo(machine.EpochEnd{Epoch: epoch, End: end, Known: true}, own, o.LogEndOffset)\n", "	to := o.HighWatermark\n"},
-	{"no-truncation", "R2", "replication/machine/follower.go", "		case own.Epoch < lastFetchedEpoch, own.End < fetchOffset:\n			return FetchDiverging\n", ""},
-	{"high-watermark-of-committed-isr", "R4", "replication/machine/leader.go", "f.Offset < hw && (f.InMaximal || m.mayJoin(f, now))", "f.Offset < hw && f.InISR"},
-	{"high-watermark-below-minimum", "R4", "replication/machine/leader.go", "	if len(m.state.ISR) < m.minISR() {\n		return\n	}\n", ""},
-	{"join-without-high-watermark", "R5", "replication/machine/isr.go", "p.InISR || p.Offset < m.hw || p.Offset < m.epochStart || now", "p.InISR || now"},
-	{"lossy-stays-eligible", "R7", "internal/controller/machine/election.go", "			c.lossy = []int32{id}\n", ""},
-	{"unclean-election", "R8", "internal/controller/machine/election.go", "	if c.election == unclean {\n		for", "	{\n		for"},
-	{"vote-not-synced", "R10", "internal/controller/storage.go", "return q.write(s.fs, s.dir, !s.alone)", "return q.write(s.fs, s.dir, false)"},
-	{"duplicates-appended", "T1", "log/producerstate.go", "if old, ok := e.duplicate(b); ok {", "if old, ok := e.duplicate(b); ok && false {"},
+	{"ack-before-sync", "S2", "replication/machine/leader.go", "	if m.settings.Synced {\n		return m.syncedEnd\n	}\n", "", "power-all,torn-all,slow-disk"},
+	{"confirm-before-sync", "S2", "replication/follow.go", "		wait.until = o.LogEndOffset\n", "		wait.until = 0\n", ""},
+	{"fetch-of-any-epoch", "R1", "replication/machine/machine.go", "	case epoch >= 0 && epoch < m.state.LeaderEpoch:\n		return EpochFenced\n	case epoch >= 0 && epoch > m.state.LeaderEpoch:\n		return EpochUnknown\n", "", "cut-to,stall,power,kill"},
+	{"truncate-to-high-watermark", "R2", "replication/follow.go", "	to := machine.TruncateTo(machine.EpochEnd{Epoch: epoch, End: end, Known: true}, own, o.LogEndOffset)\n", "	to := o.HighWatermark\n", "kill,kill-all,isolate"},
+	{"no-truncation", "R2", "replication/machine/follower.go", "		case own.Epoch < lastFetchedEpoch, own.End < fetchOffset:\n			return FetchDiverging\n", "", ""},
+	{"high-watermark-of-committed-isr", "R4", "replication/machine/leader.go", "f.Offset < hw && (f.InMaximal || m.mayJoin(f, now))", "f.Offset < hw && f.InISR", "cut-to,isolate,kill,latency"},
+	{"high-watermark-below-minimum", "R4", "replication/machine/leader.go", "	if len(m.state.ISR) < m.minISR() {\n		return\n	}\n", "", ""},
+	{"join-without-high-watermark", "R5", "replication/machine/isr.go", "p.InISR || p.Offset < m.hw || p.Offset < m.epochStart || now", "p.InISR || now", ""},
+	{"lossy-stays-eligible", "R7", "internal/controller/machine/election.go", "			c.lossy = []int32{id}\n", "", "wipe,kill,isolate"},
+	{"unclean-election", "R8", "internal/controller/machine/election.go", "	if c.election == unclean {\n		for", "	{\n		for", ""},
+	{"vote-not-synced", "R10", "internal/controller/storage.go", "return q.write(s.fs, s.dir, !s.alone)", "return q.write(s.fs, s.dir, false)", ""},
+	{"duplicates-appended", "T1", "log/producerstate.go", "if old, ok := e.duplicate(b); ok {", "if old, ok := e.duplicate(b); ok && false {", "reset,cut-to,stall"},
 }
 
 // change returns the file with the mistake in it.
@@ -91,7 +92,7 @@ func (m mutant) hunt(t *testing.T) {
 	out, err := exec.CommandContext(t.Context(), "go", "test", "-c", "-vet=off", "-overlay="+overlay, "-o", program, ".").CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	begun := time.Now()
-	out, err = exec.CommandContext(t.Context(), program, "-test.run=^TestSim$", "-sim.seeds=1000", fmt.Sprintf("-sim.hunt=%v", *patient), "-test.timeout=5m").CombinedOutput()
+	out, err = exec.CommandContext(t.Context(), program, "-test.run=^TestSim$", "-sim.seeds=1000", "-sim.only="+m.faults, fmt.Sprintf("-sim.hunt=%v", *patient), "-test.timeout=5m").CombinedOutput()
 	found := ""
 	for line := range strings.Lines(string(out)) {
 		if rest, ok := strings.CutPrefix(line, foundPrefix); ok {

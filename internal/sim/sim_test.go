@@ -28,6 +28,7 @@ var (
 	faults = flag.String("sim.faults", "", "file with the faults of the one seed that TestSim runs, a line each, in place of those that it would draw")
 	trace  = flag.String("sim.trace", "", "prefix of files that get a line per event")
 	verb   = flag.Bool("sim.v", false, "print what happens")
+	only   = flag.String("sim.only", "", "faults that TestSim draws from, separated by commas; none: all")
 	hunt   = flag.Duration("sim.hunt", 0, "TestSim ends with the first seed that fails, or with this time, and says no more than why; 0: it does not")
 	shrink = flag.Int("sim.shrink", 60, "how many runs the search for the fewest faults of a seed that failed takes at most; 0: the next seed follows without")
 	length = flag.Duration("sim.length", 2*time.Second, "for how long faults may begin in TestReplay; 0: the seed decides")
@@ -101,6 +102,11 @@ func TestSim(t *testing.T) {
 		require.NoError(t, err)
 		c.Schedule = schedule(t, string(text))
 		*seeds = 1
+	}
+	for f := range strings.SplitSeq(*only, ",") {
+		if f != "" {
+			c.Faults = append(c.Faults, sim.Fault(f))
+		}
 	}
 	sum := total{begun: time.Now()}
 	for seed := *first; seed < *first+uint64(*seeds); seed++ {

@@ -6,7 +6,6 @@ import (
 	"flag"
 	"math/rand/v2"
 	"path/filepath"
-	"syscall"
 	"testing"
 	"time"
 
@@ -33,9 +32,9 @@ func TestKiller(t *testing.T) {
 		switch rand.IntN(8) {
 		case 0:
 			pauses++
-			p.signal(syscall.SIGSTOP)
+			p.pause()
 			settle(1000)
-			p.signal(syscall.SIGCONT)
+			p.resume()
 			continue
 		case 1:
 			stops++
@@ -90,7 +89,7 @@ func TestFault_F28_ProcessPaused(t *testing.T) {
 	time.Sleep(300 * time.Millisecond)
 	leader := s.partitions(killed)[0].Leader
 	p := s.nodes[leader-1]
-	p.signal(syscall.SIGSTOP)
+	p.pause()
 	began := time.Now()
 	for {
 		list := s.partitions(killed)
@@ -108,7 +107,7 @@ func TestFault_F28_ProcessPaused(t *testing.T) {
 		require.Less(t, time.Since(began), 30*time.Second, "nothing is acknowledged without the paused node")
 		time.Sleep(10 * time.Millisecond)
 	}
-	p.signal(syscall.SIGCONT)
+	p.resume()
 	l.judge()
 }
 

@@ -220,6 +220,9 @@ func (l *load) ends() (ends []int64, total int64) {
 		op := history.Op{Process: "final", Kind: history.List, Place: place, Final: true}
 		id := l.rec.Begin(op)
 		end, err := endOf(l.s.client, place)
+		for limit := time.Now().Add(20 * time.Second); err != nil && time.Now().Before(limit); end, err = endOf(l.s.client, place) {
+			time.Sleep(50 * time.Millisecond) // it was told of an older leader
+		}
 		require.NoError(l.s.t, err)
 		op.Offset = end
 		l.rec.End(id, op)

@@ -27,7 +27,6 @@ type site struct {
 	t      *testing.T
 	nodes  []*process
 	addrs  []string
-	admin  *cluster.Admin
 	client *transport.Client
 }
 
@@ -39,8 +38,9 @@ type process struct {
 	args string
 	log  *os.File
 
-	cmd   *exec.Cmd // nil when it does not run
-	ready chan error
+	cmd    *exec.Cmd // nil when it does not run
+	ready  chan error
+	paused bool
 }
 
 // startSite starts three nodes that are fenced after two seconds of silence, and makes a topic that all of them have.
@@ -63,12 +63,11 @@ func startSite(t *testing.T, topic string, partitions int) *site {
 	t.Cleanup(s.end)
 	s.start(s.nodes...)
 	var err error
-	s.client, err = transport.NewClient(transport.ClientConfig{Bootstrap: s.addrs, RequestTimeout: time.Second, DialTimeout: time.Second}) // a paused node is not asked for long
+	s.client, err = transport.NewClient(transport.ClientConfig{Bootstrap: s.addrs, RequestTimeout: 5 * time.Second, DialTimeout: time.Second})
 	require.NoError(t, err)
-	s.admin = cluster.NewAdmin(s.client)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	require.NoError(t, s.admin.CreateTopic(ctx, cluster.TopicSpec{Name: topic, Partitions: int32(partitions), ReplicationFactor: 3}))
+	require.NoError(t, cluster.NewAdmin(s.client).CreateTopic(ctx, cluster.TopicSpec{Name: topic, Partitions: int32(partitions), ReplicationFactor: 3}))
 	return s
 }
 
@@ -190,31 +189,65 @@ func (s *site) stop(nodes ...*process) {
 	}
 }
 
-// partitions asks the cluster for its opinion of the topic; an empty one while it has none.
+// partitions is what the first node that runs, and is not paused, knows of the topic; empty if it does not answer.
 func (s *site) partitions(topic string) []cluster.PartitionStatus {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	for _, p := range s.nodes {
+		if p.cmd != nil && !p.paused {
+			return s.known(p, topic)
+		}
+	}
+	return nil
+}
+
+// known is what a node knows of the topic. Every call is a client of its own, which knows nobody else.
+func (s *site) known(p *process, topic string) []cluster.PartitionStatus {
+	client, err := transport.NewClient(transport.ClientConfig{Bootstrap: s.addrs[p.id-1 : p.id], RequestTimeout: 2 * time.Second, DialTimeout: time.Second})
+	require.NoError(s.t, err)
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	t, err := s.admin.Topic(ctx, topic)
+	t, err := cluster.NewAdmin(client).Topic(ctx, topic)
 	if err != nil {
 		return nil
 	}
 	return t.Partitions
 }
 
-// whole waits until all partitions have a leader and all replicas in sync, and returns how long that took.
+// whole waits until all nodes know the same leaders, and all replicas in sync, and returns how long that took.
 func (s *site) whole(topic string, limit time.Duration) time.Duration {
 	s.t.Helper()
 	began := time.Now()
 	for {
-		list := s.partitions(topic)
-		ok := len(list) > 0
-		for _, p := range list {
-			ok = ok && p.Leader >= 0 && len(p.ISR) == len(s.nodes)
+		var views [][]cluster.PartitionStatus
+		ok := true
+		for _, p := range s.nodes {
+			list := s.known(p, topic)
+			views = append(views, list)
+			ok = ok && len(list) > 0
+			for i, v := range list {
+				ok = ok && v.Leader >= 0 && len(v.ISR) == len(s.nodes) && v.LeaderEpoch == views[0][min(i, len(views[0])-1)].LeaderEpoch
+			}
+			if !ok {
+				break
+			}
 		}
 		if ok {
 			return time.Since(began)
 		}
-		require.Lessf(s.t, time.Since(began), limit, "not all replicas are back in sync: %+v", list)
+		require.Lessf(s.t, time.Since(began), limit, "not all replicas are back in sync: %+v", views)
 		time.Sleep(50 * time.Millisecond)
 	}
+}
+
+// pause stops a node's process without ending it.
+func (p *process) pause() {
+	p.t.Helper()
+	p.signal(syscall.SIGSTOP)
+	p.paused = true
+}
+
+func (p *process) resume() {
+	p.t.Helper()
+	p.signal(syscall.SIGCONT)
+	p.paused = false
 }

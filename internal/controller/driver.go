@@ -45,6 +45,7 @@ type driver struct {
 	ticks    time.Time // when a leader's next raft tick is due
 	campaign campaign
 	planned  time.Time // when the timer was to wake the goroutine
+	clocked  time.Time // when time passed last for raft
 	outgoing map[uint64][][]byte
 	greeting greeting
 	contacts map[uint64]contact // while leading
@@ -292,8 +293,16 @@ func (d *driver) clock(now time.Time) {
 		d.machine.Refresh(now)
 	}
 	d.planned = now.Add(d.c.c.SessionTimeout)
+	stood := !d.clocked.IsZero() && now.Sub(d.clocked) > d.campaign.timeout
+	d.clocked = now
 	switch {
 	case d.leading && d.members.alone(d.id):
+	case d.leading && stood:
+		// Somebody else may lead by now, and this node would tell its own broker that it still counts. Two election timeouts at once: within the first, answers count that were there before.
+		for range 2 * d.c.c.ElectionTicks {
+			d.node.Tick()
+		}
+		d.ticks = now.Add(d.c.c.Tick)
 	case d.leading:
 		if !now.Before(d.ticks) {
 			d.node.Tick()

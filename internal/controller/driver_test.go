@@ -8,6 +8,7 @@ import (
 	"path"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -54,6 +55,32 @@ func TestLeaderCrash(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A leader whose process stood still for longer than an election timeout does not believe that it leads, even before it has heard from anybody: a broker in the same process would count on it.
+func TestStoppedLeader(t *testing.T) {
+	inBubble(t, 3, nil, func(t *testing.T, q *quorum) {
+		q.start(1, 2, 3)
+		old := q.leader()
+		q.join(old, 1, 2, 3)
+		b := old.Image().Brokers[old.c.NodeID]
+		var stop atomic.Bool
+		defer old.Subscribe(func(Delta) {
+			if stop.Swap(false) {
+				time.Sleep(5 * time.Second)
+			}
+		})()
+		q.create(old, "a", 1, 3)
+		stop.Store(true)
+		go old.Handle(context.Background(), createTopic("b", 1, 3))
+		time.Sleep(time.Second)
+		q.isolate(old.c.NodeID, true)
+		require.NotEqual(t, old, q.leader())
+		resp := q.handle(old, heartbeat(b.ID, b.Epoch, old.Image().Offset)).(*kmsg.BrokerHeartbeatResponse)
+		assert.Equal(t, kerr.NotController.Code, resp.ErrorCode)
+		q.isolate(old.c.NodeID, false)
+		q.converge(q.leader())
+	})
 }
 
 // heartbeats lets all registered brokers tell the controller that they live.

@@ -16,10 +16,14 @@
 // (testing/cryptotest), or is handed in.
 //
 // Result.Digest is a sum over all events with their times; two runs of a seed are the same run if it is equal. What is left to chance is the order of goroutines that become runnable at one instant, and
-// of the cases of a select that are ready at once: with GOMAXPROCS=1 most seeds repeat exactly, see TestReplay.
+// of the cases of a select that are ready at once: with GOMAXPROCS=1, 24 of 30 seeds repeat exactly where faults begin for 2 s,
+// and 9 of 20 at full length: see TestReplay. One goroutine that is early by an instant has a heartbeat or a dial begin elsewhere, and all that follows.
 //
 // A story is what an application does: it runs beside the faults, with clients on hosts of their own, and judges what came of it. Load is the one that is built in: producers, consumers,
 // a group whose members come, leave and die, an operator who moves replicas and leaders, a topic that is made and deleted again and again; a seed decides who of them is there (Cast). They write down what they do and
 // see, and package history judges it; a run that fails leaves the history in a file. God's rules hold whatever the story does:
-// one leader for an epoch, in sync; nodes that applied the same metadata know the same; offsets in order; a leader has what was acknowledged; logs are equal byte for byte in the end.
+// one leader for an epoch, in sync; its high watermark does not fall; nodes that applied the same metadata know the same; offsets in order; a leader has what was acknowledged; logs are equal byte for byte in the end.
+//
+// TestFault_Fxx run seeds with the faults of one row of docs/guarantees.md alone. TestMutants asks whether all this would notice: it builds the module with one known mistake after the other, by an overlay, and
+// hunts each; TestMutantsFit keeps the catalogue in step with the code.
 package sim

@@ -28,7 +28,10 @@ var (
 	faults = flag.String("sim.faults", "", "file with the faults of the one seed that TestSim runs, a line each, in place of those that it would draw")
 	trace  = flag.String("sim.trace", "", "prefix of files that get a line per event")
 	verb   = flag.Bool("sim.v", false, "print what happens")
+	only   = flag.String("sim.only", "", "faults that TestSim draws from, separated by commas; none: all")
+	hunt   = flag.Duration("sim.hunt", 0, "TestSim ends with the first seed that fails, or with this time, and says no more than why; 0: it does not")
 	shrink = flag.Int("sim.shrink", 60, "how many runs the search for the fewest faults of a seed that failed takes at most; 0: the next seed follows without")
+	length = flag.Duration("sim.length", 2*time.Second, "for how long faults may begin in TestReplay; 0: the seed decides")
 	again  = flag.Int("sim.again", 2, "how often TestReplay runs each seed")
 )
 
@@ -100,11 +103,23 @@ func TestSim(t *testing.T) {
 		c.Schedule = schedule(t, string(text))
 		*seeds = 1
 	}
+	for f := range strings.SplitSeq(*only, ",") {
+		if f != "" {
+			c.Faults = append(c.Faults, sim.Fault(f))
+		}
+	}
 	sum := total{begun: time.Now()}
 	for seed := *first; seed < *first+uint64(*seeds); seed++ {
 		c.Seed = seed
 		r := run(t, c, "sim")
 		sum.add(r)
+		if *hunt > 0 && len(r.Problems) > 0 {
+			fmt.Printf("%sseed %d: %.200q\n", foundPrefix, seed, r.Problems[0])
+			t.FailNow()
+		}
+		if *hunt > 0 && time.Since(sum.begun) > *hunt {
+			return
+		}
 		if len(r.Problems) > 0 {
 			t.Errorf("seed %d:\n%s", seed, strings.Join(r.Problems, "\n"))
 			if *shrink == 0 {
@@ -221,14 +236,14 @@ func TestActionText(t *testing.T) {
 	}
 }
 
-// TestReplay tells how many of the seeds make the same run each time.
+// TestReplay tells how many of the seeds make the same run each time: of short runs, for each step may be one where chance comes in.
 func TestReplay(t *testing.T) {
 	one(t)
 	same := 0
 	for seed := *first; seed < *first+uint64(*seeds)/4; seed++ {
 		digests := map[uint64]bool{}
 		for i := range *again {
-			r := run(t, sim.Config{Seed: seed}, fmt.Sprint(i))
+			r := run(t, sim.Config{Seed: seed, Length: *length}, fmt.Sprint(i))
 			digests[r.Digest] = true
 			if *verb || *trace != "" {
 				fmt.Printf("seed %d: %d events, digest %x, %v, %v\n", seed, r.Events, r.Digest, r.Virtual, r.Problems)

@@ -7,7 +7,7 @@
 #
 # Clients: franz-go sarama kafka-go java tools confluent-go kafkajs confluent-js kcat storage; all if none is named. -k keeps the work directory (logs, data, output).
 # MODES (plain secure) narrows the runs, NODE is a binary of examples/node to use instead of a fresh one. RESULTS is a file that gets a line for each
-# check; PROOF one (interop/proof.tsv) where the lines of clients that failed no check are made anew: which APIs they used, in which versions. Downloads and builds are kept in ${XDG_CACHE_HOME:-~/.cache}/insync-interop. Needs Go; what a client needs beyond that is told when it is missing.
+# check; PROOF one (interop/proof.tsv) where the lines of clients that failed no check are made anew: which APIs they used, in which versions. Downloads and builds are kept in ${XDG_CACHE_HOME:-~/.cache}/insync-interop. Needs Go, and openssl for secure; what a client needs beyond that is told when it is missing.
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 repo=$(cd "$here/../.." && pwd)

@@ -252,8 +252,9 @@ func (k *killLedger) run(t *testing.T, dir string, cycle int, rng *rand.Rand) {
 		}
 		k.note(t, n)
 	}
-	require.NoError(t, <-ended, "%s", out.String())
-	err = cmd.Wait()
+	end := <-ended
+	err = cmd.Wait() // only then may its output be looked at
+	require.NoError(t, end, "%s", out.String())
 	if clean {
 		require.NoError(t, err, "%s", out.String())
 		require.True(t, k.cleanly)

@@ -1,12 +1,14 @@
 package format_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -184,7 +186,8 @@ func runCluster(t *testing.T) *clusterWorld {
 		states, err := admin.Producers(ctx, cluster.TopicPartition{Topic: "orders"})
 		require.NoError(t, err)
 		require.NotEmpty(t, states)
-		w.producer = states[0]
+		// Ids come in blocks, in the order in which nodes ask: of the two, the first producer is the one that has sent more.
+		w.producer = slices.MaxFunc(states, func(a, b cluster.ProducerState) int { return cmp.Compare(a.LastSequence, b.LastSequence) })
 		w.groups(t, client, admin)
 		time.Sleep(3 * time.Minute) // checkpoints are written
 		topics, err := admin.DescribeTopics(ctx, "orders", "__consumer_offsets", "pad")

@@ -45,7 +45,17 @@ func (l *Log) Mend(read GoodCopy) error {
 		}
 		end := s.EndOffset()
 		list = slices.DeleteFunc(list, func(d Damage) bool { return d.From >= end && d.To > d.From || d.From > end || d.suspect })
-		if err := l.rebuild(s, list, read); err != nil {
+		err = l.rebuild(s, list, read)
+		if e, ok := errors.AsType[*StorageError](err); ok && e.Op == "read" {
+			// The disk does not give what is around the damage either.
+			size, sizeErr := s.FileSize()
+			whole := Damage{From: s.BaseOffset(), To: end, Path: s.Path(), Bytes: size, Reason: err}
+			if sizeErr == nil && !(len(list) == 1 && list[0].From <= whole.From && list[0].To >= end) {
+				l.setDamage(whole.From, end, []Damage{whole})
+				continue
+			}
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/insynclog/insync/cluster"
 	"github.com/insynclog/insync/internal/vfs"
 )
 
@@ -127,7 +128,8 @@ func TestFault_F15_AVoterWithDamageStops(t *testing.T) {
 				require.NoError(t, m.disk.Corrupt(name, rng.Int64N(size), byte(1+rng.IntN(255))))
 				err := c.start(m)
 				n++
-				c.CreateTopic(fmt.Sprintf("after-%d", n), 1, 2) // the quorum decides
+				// The quorum decides. A client of the test's may take the node that has just gone for the controller.
+				require.NoError(t, cluster.NewAdmin(c.Node(1).Client()).CreateTopic(t.Context(), cluster.TopicSpec{Name: fmt.Sprintf("after-%d", n), Partitions: 1, ReplicationFactor: 2}))
 				if err != nil {
 					require.ErrorContains(t, err, "__cluster_metadata-0")
 					m.node, m.disk = nil, before

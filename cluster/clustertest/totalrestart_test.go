@@ -59,7 +59,7 @@ func TestFault_F34_TotalRestart(t *testing.T) {
 				for p := range int32(3) {
 					c.AwaitISR("t", p, 3)
 				}
-				assert.Less(t, time.Since(began), 2*time.Second, "a new registration leaves the ISR, and is back as soon as it has fetched")
+				assert.Less(t, time.Since(began), 9*time.Second, "a new registration leaves the ISR, and is back as soon as it has fetched, or with one of the next heartbeats: within a session")
 				assert.ElementsMatch(t, []string{"a", "b", "c"}, values(c, "t"))
 				assert.Zero(t, r.n.Load(), "logs recovered")
 

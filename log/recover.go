@@ -538,35 +538,7 @@ const markerBytes = 4 << 10
 
 // replayProducers takes the batches in [from, end) into the producer state, by their headers.
 func (l *Log) replayProducers(segs []*segment.Segment, from, end int64, ended func(b record.Batch, c completed) error) error {
-	if len(segs) == 0 || from >= end {
-		return nil
-	}
-	for _, s := range segs[floorSegment(segs, from):] {
-		if s.BaseOffset() >= end {
-			break
-		}
-		var failed error
-		err := s.Headers(max(from, s.BaseOffset()), end, func(h record.Batch, pos, size int64) bool {
-			if h.ProducerID() < 0 || h.NextOffset() <= from {
-				return true
-			}
-			if h.Control() && size <= markerBytes {
-				b := make([]byte, size)
-				if failed = s.ReadAt(b, pos); failed != nil {
-					return false
-				}
-				h = b
-			}
-			if c, ok := l.mu.producers.update(h); ok && ended != nil {
-				failed = ended(h, c)
-			}
-			return failed == nil
-		})
-		if err := errors.Join(err, failed); err != nil {
-			return err
-		}
-	}
-	return nil
+	return replayInto(l.mu.producers, segs, from, end, ended)
 }
 
 // standaloneKey names a log on its own in its checkpoints.

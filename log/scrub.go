@@ -214,10 +214,11 @@ func (l *Log) abortedOf(s *segment.Segment) (list []segment.AbortedTxn, err erro
 	if err != nil {
 		return nil, err
 	}
-	err = replayInto(p, []*segment.Segment{s}, s.BaseOffset(), s.EndOffset(), func(c completed) {
+	err = replayInto(p, []*segment.Segment{s}, s.BaseOffset(), s.EndOffset(), func(_ record.Batch, c completed) error {
 		if c.abort {
 			list = append(list, c.aborted())
 		}
+		return nil
 	})
 	return list, err
 }
@@ -246,9 +247,9 @@ func (l *Log) producersAt(offset int64) (p *producerState, complete bool, err er
 	return p, complete, replayInto(p, segs, max(from, segs[0].BaseOffset()), offset, nil)
 }
 
-// replayInto takes the batches in [from, end) into a producer state.
-func replayInto(p *producerState, segs []*segment.Segment, from, end int64, ended func(c completed)) error {
-	if from >= end {
+// replayInto takes the batches in [from, end) into a producer state, by their headers.
+func replayInto(p *producerState, segs []*segment.Segment, from, end int64, ended func(b record.Batch, c completed) error) error {
+	if len(segs) == 0 || from >= end {
 		return nil
 	}
 	for _, s := range segs[floorSegment(segs, from):] {
@@ -271,9 +272,9 @@ func replayInto(p *producerState, segs []*segment.Segment, from, end int64, ende
 				h = b
 			}
 			if c, ok := p.update(h); ok && ended != nil {
-				ended(c)
+				failed = ended(h, c)
 			}
-			return true
+			return failed == nil
 		})
 		s.Release()
 		if err = errors.Join(err, failed); err != nil {

@@ -1,6 +1,7 @@
 package sim_test
 
 import (
+	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -26,24 +28,17 @@ var (
 type mutant struct {
 	name, rule, file, from, to string
 	faults                     string // to hunt it with, separated by commas; none: what seeds draw
+	hunter                     hunter // none: the simulation
 }
 
-// The catalogue. Rules are: S2 acknowledge what is synced, everywhere; R1 drop what is of an older epoch; R2 truncate by epochs; R4 the high watermark is the minimum over all who may be elected, and stands still
-// below the minimum in sync; R5 join the ISR only with everything; R7 who lost something leaves; R9 only what is committed acts; R10 votes are durable; T1 duplicates are known.
-var mutants = []mutant{
-	{"ack-before-sync", "S2", "replication/machine/leader.go", "	if m.settings.Synced {\n		return m.syncedEnd\n	}\n", "", "power-all,torn-all,slow-disk"},
-	{"confirm-before-sync", "S2", "replication/follow.go", "		wait.until = o.LogEndOffset\n", "		wait.until = 0\n", ""},
-	{"fetch-of-any-epoch", "R1", "replication/machine/machine.go", "	case epoch >= 0 && epoch < m.state.LeaderEpoch:\n		return EpochFenced\n	case epoch >= 0 && epoch > m.state.LeaderEpoch:\n		return EpochUnknown\n", "", "cut-to,stall,power,kill"},
-	{"truncate-to-high-watermark", "R2", "replication/follow.go", "	to := machine.TruncateTo(machine.EpochEnd{Epoch: epoch, End: end, Known: true}, own, o.LogEndOffset)\n", "	to := o.HighWatermark\n", "kill,kill-all,isolate"},
-	{"no-truncation", "R2", "replication/machine/follower.go", "		case own.Epoch < lastFetchedEpoch, own.End < fetchOffset:\n			return FetchDiverging\n", "", ""},
-	{"high-watermark-of-committed-isr", "R4", "replication/machine/leader.go", "f.Offset < hw && (f.InMaximal || m.mayJoin(f, now))", "f.Offset < hw && f.InISR", "cut-to,isolate,kill,latency"},
-	{"high-watermark-below-minimum", "R4", "replication/machine/leader.go", "	if len(m.state.ISR) < m.minISR() {\n		return\n	}\n", "", ""},
-	{"join-without-high-watermark", "R5", "replication/machine/isr.go", "p.InISR || p.Offset < m.hw || p.Offset < m.epochStart || now", "p.InISR || now", ""},
-	{"lossy-stays-eligible", "R7", "internal/controller/machine/election.go", "			c.lossy = []int32{id}\n", "", "wipe,kill,isolate"},
-	{"unclean-election", "R8", "internal/controller/machine/election.go", "	if c.election == unclean {\n		for", "	{\n		for", ""},
-	{"vote-not-synced", "R10", "internal/controller/storage.go", "return q.write(s.fs, s.dir, !s.alone)", "return q.write(s.fs, s.dir, false)", ""},
-	{"duplicates-appended", "T1", "log/producerstate.go", "if old, ok := e.duplicate(b); ok {", "if old, ok := e.duplicate(b); ok && false {", "reset,cut-to,stall"},
+// hunter is a test of another package that hunts a mutant in place of the simulation.
+type hunter struct {
+	dir, run string // the package, from the root of the module, and the pattern of its tests
+	args     string // separated by spaces
 }
+
+// mutants is the catalogue.
+var mutants = slices.Concat(replicationMutants, storageMutants)
 
 // change returns the file with the mistake in it.
 func (m mutant) change(t *testing.T) string {
@@ -81,6 +76,10 @@ func TestMutants(t *testing.T) {
 }
 
 func (m mutant) hunt(t *testing.T) {
+	h := m.hunter
+	if h.dir == "" {
+		h = hunter{dir: "internal/sim", run: "^TestSim$", args: fmt.Sprintf("-sim.seeds=1000 -sim.hunt=%v -sim.only=%s", *patient, m.faults)}
+	}
 	dir := t.TempDir()
 	changed, overlay, program := filepath.Join(dir, "changed.go"), filepath.Join(dir, "overlay.json"), filepath.Join(dir, "sim.test")
 	require.NoError(t, os.WriteFile(changed, []byte(m.change(t)), 0o644))
@@ -89,10 +88,18 @@ func (m mutant) hunt(t *testing.T) {
 	text, err := json.Marshal(map[string]map[string]string{"Replace": {file: changed}})
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(overlay, text, 0o644))
-	out, err := exec.CommandContext(t.Context(), "go", "test", "-c", "-vet=off", "-overlay="+overlay, "-o", program, ".").CombinedOutput()
+	root, err := filepath.Abs(filepath.Join("..", ".."))
+	require.NoError(t, err)
+	build := exec.CommandContext(t.Context(), "go", "test", "-c", "-vet=off", "-overlay="+overlay, "-o", program, "./"+h.dir)
+	build.Dir = root
+	out, err := build.CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	begun := time.Now()
-	out, err = exec.CommandContext(t.Context(), program, "-test.run=^TestSim$", "-sim.seeds=1000", "-sim.only="+m.faults, fmt.Sprintf("-sim.hunt=%v", *patient), "-test.timeout=5m").CombinedOutput()
+	hunting, cancel := context.WithTimeout(t.Context(), 2**patient)
+	defer cancel()
+	hunt := exec.CommandContext(hunting, program, append([]string{"-test.run=" + h.run, "-test.timeout=5m", "-test.failfast"}, strings.Fields(h.args)...)...)
+	hunt.Dir = filepath.Join(root, h.dir)
+	out, err = hunt.CombinedOutput()
 	found := ""
 	for line := range strings.Lines(string(out)) {
 		if rest, ok := strings.CutPrefix(line, foundPrefix); ok {
@@ -100,8 +107,8 @@ func (m mutant) hunt(t *testing.T) {
 			break
 		}
 	}
-	if found == "" && err != nil { // it did not get so far as to tell
-		found = "the program ended: " + lastLine(string(out))
+	if found == "" && err != nil && hunting.Err() == nil {
+		found = firstFailure(string(out))
 	}
 	require.NotEmpty(t, found, "%s (%s) was not found in %v", m.name, m.rule, *patient)
 	t.Logf("%-32s %-3s found in %4.0f s: %s", m.name, m.rule, time.Since(begun).Seconds(), found)
@@ -110,7 +117,13 @@ func (m mutant) hunt(t *testing.T) {
 // foundPrefix begins the line that TestSim prints in a hunt.
 const foundPrefix = "found: "
 
-func lastLine(s string) string {
-	lines := strings.Split(strings.TrimSpace(s), "\n")
-	return lines[len(lines)-1]
+// firstFailure is what the first test that failed said first, or the first line about a panic, or the last line.
+func firstFailure(out string) string {
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	for i, line := range lines {
+		if strings.HasPrefix(line, "panic:") || strings.HasPrefix(strings.TrimSpace(line), "--- FAIL") {
+			return strings.Join(strings.Fields(strings.Join(lines[i:min(i+8, len(lines))], " ")), " ")
+		}
+	}
+	return "the program ended: " + lines[len(lines)-1]
 }

@@ -56,13 +56,15 @@ type Config struct {
 	LoadOffsets func(ctx context.Context, claim Claim) (map[TopicPartition]int64, error)
 
 	// OnAssigned, OnRevoked and OnLost tell what the group gives and takes. They are called, as is LoadOffsets, in the order of events, one at a time, from one goroutine and without locks; heartbeats go
-	// on meanwhile. They must not call Close, and should return soon: rebalances wait for them. Their context ends with Close.
+	// on meanwhile. They must not call Close, and should return soon: rebalances wait for them, and so does the word of a loss. Their context ends with Close; that of OnAssigned, OnRevoked and
+	// LoadOffsets also when the member falls out of the group, so that OnLost can be called.
 	//
 	// OnAssigned is called before anything of the partitions is handed out; Seek and Pause have an effect from the first record on.
 	OnAssigned func(ctx context.Context, partitions []TopicPartition)
 	// OnRevoked is called when partitions are given up in good order: the application is done with them, marks still count, and are committed when it returns.
 	OnRevoked func(ctx context.Context, partitions []TopicPartition)
-	// OnLost is called when partitions were taken away: others may have them already. Marks do not count any more.
+	// OnLost is called when partitions were taken away: others may have them already. Marks do not count any more. A member that hears nothing from its coordinator calls it before the coordinator may
+	// give the partitions to others: a tenth of SessionTimeout, at most a second, before its end.
 	OnLost func(ctx context.Context, partitions []TopicPartition)
 
 	// Start says where every partition begins for which the group has no offset. With Latest, partitions that are newer than this member's first assignment begin at Earliest: what was written before the

@@ -34,8 +34,9 @@
 //	External     c.Process(ctx, handler with a transaction)   neither: offset and results change together (package sqloffsets)
 //
 // A partition is given up in this order: nothing more of it is handed out, the application finishes the record or batch in its hands (the next step of the loop shows it), OnRevoked, marks are committed, the
-// coordinator is told. So members that come and go in good order repeat nothing. A member that falls out hears OnLost, keeps iterating, and joins again; it stops handing out before the coordinator can have
-// given its partitions to others, for it counts the session from when it sent the last heartbeat that was answered.
+// coordinator is told. So members that come and go in good order repeat nothing. A member that falls out hears OnLost, keeps iterating, and joins again; it stops handing out, and says so, before the coordinator can
+// have given its partitions to others, for it counts the session from when it sent the last heartbeat that was answered, and a tenth less. Nothing that it waits for then, such as the answer to a commit, holds that up; only a
+// callback that does not heed its context can.
 //
 // Liveness does not depend on processing: there is no max.poll.interval.ms. A record may take as long as it likes, unless Config.MaxProcessing says otherwise.
 //

@@ -119,7 +119,7 @@ type group struct {
 	lifeCtx  context.Context
 	endLife  context.CancelFunc
 	results  []result  // not absorbed yet
-	lease    time.Time // when the coordinator may have given the partitions away; zero without partitions
+	lease    time.Time // when the partitions are given up as lost, soon before the coordinator may give them away; zero without partitions
 	locating bool      // the coordinator is being looked for
 	naming   bool      // topic ids are being looked up
 

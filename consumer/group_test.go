@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -213,6 +214,78 @@ func TestSessionThatEndsOnThisSide(t *testing.T) {
 			require.NoError(t, stop())
 			require.NoError(t, c.Close())
 		})
+	})
+}
+
+// A member that hears nothing tells its application of the loss before the coordinator may give the partitions away, whatever it is waiting for: here for the commit of a partition that it gives up.
+func TestLossIsToldInTime(t *testing.T) {
+	for _, mode := range []CommitMode{AtLeastOnce, AtMostOnce, External} {
+		t.Run([...]string{"at least once", "at most once", "external"}[mode], func(t *testing.T) {
+			bothProtocols(t, func(t *testing.T, p Protocol) { lossIsToldInTime(t, p, mode) })
+		})
+	}
+}
+
+func lossIsToldInTime(t *testing.T, p Protocol, mode CommitMode) {
+	f := newFakeGroup(3)
+	fill(t, f, 3)
+	inGroup(t, f, func(t *testing.T, client *transport.Client) {
+		config := Config{Protocol: p, Commit: mode, CommitInterval: time.Hour, SessionTimeout: 10 * time.Second}
+		f.coordinator.session = config.SessionTimeout
+		loads := 0
+		if mode == External {
+			config.LoadOffsets = func(ctx ctxt, _ Claim) (map[TopicPartition]int64, error) {
+				if loads++; loads > 1 {
+					<-ctx.Done() // the application's store hangs
+				}
+				return nil, ctx.Err()
+			}
+		}
+		var told, ends time.Time
+		deafen := func(ctxt, []TopicPartition) {
+			f.coordinator.do(func() { // says no word from here on
+				f.coordinator.deaf = true
+				ends = f.coordinator.members[0].seen.Add(f.coordinator.session)
+			})
+		}
+		config.OnRevoked = deafen
+		config.OnLost = func(ctxt, []TopicPartition) { told = time.Now() }
+		c1, d1 := memberOf(t, client, config)
+		stop1 := loop(c1, d1, func(r *record.Record) { _ = c1.MarkProcessed(r) })
+		time.Sleep(time.Second)
+		assert.Equal(t, "+0 +1 +2", d1.String())
+		c2, d2 := memberOf(t, client, Config{Protocol: p, SessionTimeout: 10 * time.Second, CommitInterval: time.Hour})
+		stop2 := loop(c2, d2, func(*record.Record) {})
+		time.Sleep(time.Minute)
+		require.NotZero(t, told, "%s", d1)
+		assert.Regexp(t, `^\+0 \+1 \+2 (-\d )+(!\d ?)+$`, d1.String())
+		assert.Len(t, strings.Fields(d1.String()), 6, "each is given up or lost")
+		assert.GreaterOrEqual(t, ends.Sub(told), config.SessionTimeout/20, "the application has time to let go")
+		assert.Less(t, ends.Sub(told), config.SessionTimeout/2, "not long before")
+		f.coordinator.do(func() { f.coordinator.deaf = false })
+		require.NoError(t, stop1())
+		require.NoError(t, stop2())
+		require.NoError(t, c1.Kill())
+		require.NoError(t, c2.Kill())
+	})
+}
+
+// A callback that waits for what its context ends does not keep the loss from the application.
+func TestLossEndsTheOtherCallbacks(t *testing.T) {
+	f := newFakeGroup(1)
+	inGroup(t, f, func(t *testing.T, client *transport.Client) {
+		var cause error
+		c, d := memberOf(t, client, Config{SessionTimeout: 10 * time.Second, OnAssigned: func(ctx ctxt, _ []TopicPartition) {
+			f.coordinator.do(func() { f.coordinator.deaf = true })
+			<-ctx.Done()
+			cause = ctx.Err()
+		}})
+		stop := loop(c, d, func(*record.Record) {})
+		time.Sleep(9*time.Second + time.Millisecond)
+		assert.Equal(t, "+0 !0", d.String())
+		require.ErrorIs(t, cause, context.Canceled)
+		require.NoError(t, stop())
+		require.NoError(t, c.Kill())
 	})
 }
 

@@ -190,12 +190,15 @@ type unsupportedError struct {
 func (e *unsupportedError) Error() string   { return e.what + ": " + e.err.Error() }
 func (e *unsupportedError) Unwrap() []error { return []error{errors.ErrUnsupported, e.err} }
 
-// renewLocked notes until when the coordinator cannot have given the partitions away: it counts the session from the arrival of a request, which is after the sending of it.
+// lossMargin is how long before the end of its session a member that hears nothing gives up: so that the application has been told of the loss, and has done what it does then, before the coordinator gives its partitions to others.
+func lossMargin(session time.Duration) time.Duration { return min(session/10, time.Second) }
+
+// renewLocked notes until when the partitions are this member's, whatever the coordinator does: it counts the session from the arrival of a request, which is after the sending of it.
 func (c *Consumer) renewLocked() {
 	g := c.group
 	g.lease = time.Time{}
 	if at := g.machine.confirmed(); !at.IsZero() && c.ownsLocked() {
-		g.lease = at.Add(c.config.SessionTimeout)
+		g.lease = at.Add(c.config.SessionTimeout - lossMargin(c.config.SessionTimeout))
 	}
 }
 

@@ -265,13 +265,21 @@ func (c *Consumer) commit(ctx context.Context, pick picker) error {
 	}
 	defer func() { <-c.group.turn }()
 	for wait := coordinatorBackoffMin; ; wait = min(2*wait, coordinatorBackoffMax) {
-		req, items, life := c.commitRequest(pick)
+		req, items, life, lifeCtx := c.commitRequest(pick)
 		if len(items) == 0 {
 			return nil
 		}
-		again, err := c.commitOnce(ctx, req, items, life)
+		// An answer that comes after the membership counts for nothing, and whoever waits for it may have to tell of the loss.
+		once, done := context.WithCancel(ctx)
+		over := context.AfterFunc(lifeCtx, done)
+		again, err := c.commitOnce(once, req, items, life)
+		over()
+		done()
 		if !again {
 			return err
+		}
+		if lifeCtx.Err() != nil && ctx.Err() == nil {
+			continue // with what is left
 		}
 		if pause(ctx, wait) != nil {
 			return errors.Join(c.commitEnded(ctx), err)
@@ -286,7 +294,7 @@ func (c *Consumer) commitEnded(ctx context.Context) error {
 	return ctx.Err()
 }
 
-func (c *Consumer) commitRequest(pick picker) (req *kmsg.OffsetCommitRequest, items []commitItem, life int) {
+func (c *Consumer) commitRequest(pick picker) (req *kmsg.OffsetCommitRequest, items []commitItem, life int, lifeCtx context.Context) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	req = kmsg.NewPtrOffsetCommitRequest()
@@ -315,7 +323,7 @@ func (c *Consumer) commitRequest(pick picker) (req *kmsg.OffsetCommitRequest, it
 		}
 		req.Topics[i].Partitions = append(req.Topics[i].Partitions, rp)
 	}
-	return req, items, c.group.life
+	return req, items, c.group.life, c.group.lifeCtx
 }
 
 // commitOnce sends a commit and takes its answer in; again says that it should be tried once more.

@@ -77,10 +77,10 @@ func (c *Consumer) nextWork() (w work) {
 		w.over, g.givenUp = true, true
 		signal(g.wake)
 	}
-	if g.closing || w.giveUp != nil {
+	now := time.Now()
+	if g.closing || w.giveUp != nil || c.expireLocked(now) { // the loss is next
 		return w
 	}
-	now := time.Now()
 	for k, id := range want {
 		p := c.mu.partitions[k]
 		if p == nil {
@@ -154,6 +154,7 @@ func (c *Consumer) giveUp(ps []*partition) {
 
 	var told []TopicPartition
 	c.mu.Lock()
+	life := g.lifeCtx
 	for _, p := range ps {
 		if p.tenure == yielding && p.announced {
 			p.announced = false
@@ -162,7 +163,7 @@ func (c *Consumer) giveUp(ps []*partition) {
 	}
 	c.mu.Unlock()
 	if f := c.config.OnRevoked; f != nil && len(told) > 0 {
-		f(c.ctx, told)
+		f(life, told)
 	}
 	if len(told) > 0 {
 		patience, cancel := context.WithTimeout(c.ctx, max(time.Until(deadline), closePatience/2))
@@ -232,6 +233,7 @@ func (c *Consumer) takeOver(ps []*partition) {
 	}
 	var told []TopicPartition
 	c.mu.Lock()
+	c.expireLocked(time.Now()) // the process may have been stopped for a while
 	for _, p := range ps {
 		if p.tenure != loading {
 			continue // lost meanwhile
@@ -257,7 +259,7 @@ func (c *Consumer) takeOver(ps []*partition) {
 	}
 	c.mu.Unlock()
 	if f := c.config.OnAssigned; f != nil && len(told) > 0 {
-		f(c.ctx, told)
+		f(ctx, told)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -37,6 +37,12 @@ func (b *Broker) newGroups() (*groups.Coordinators, error) {
 			NewID:                     newMemberID,
 		},
 		CommitTimeout: ms("offsets.commit.timeout.ms"),
+		LoadGrace: func() time.Duration {
+			if len(b.metadataImage().Brokers) < 2 {
+				return 0
+			}
+			return b.c.SessionTimeout // then a broker that hears nothing fences itself
+		},
 		Partitions: func() int32 {
 			if t := b.metadataImage().Topics[topicConsumerOffsets]; t != nil {
 				return int32(len(t.Partitions))

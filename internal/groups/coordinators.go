@@ -25,6 +25,8 @@ var (
 type Config struct {
 	Machine       machine.Config
 	CommitTimeout time.Duration // offsets.commit.timeout.ms: how long a request waits to be written
+	// LoadGrace is Machine.LoadGrace of a coordinator that loads now. nil: none, there is no other node.
+	LoadGrace func() time.Duration
 
 	// Partitions is the number of partitions of __consumer_offsets, 0 while there is no such topic.
 	Partitions func() int32

@@ -74,7 +74,11 @@ type loader struct {
 }
 
 func newLoader(s *shard) *loader {
-	return &loader{s: s, machine: machine.New(s.owner.c.Machine), held: make(map[int64][]entry.Entry), wake: make(chan struct{}, 1)}
+	c := s.owner.c.Machine
+	if f := s.owner.c.LoadGrace; f != nil {
+		c.LoadGrace = f()
+	}
+	return &loader{s: s, machine: machine.New(c), held: make(map[int64][]entry.Entry), wake: make(chan struct{}, 1)}
 }
 
 // Wake implements replication.Watcher.

@@ -56,7 +56,7 @@ func (k *classicGroup) putOff(now time.Time, budget time.Duration) {
 
 // awaitJoins limits the join phase.
 func (k *classicGroup) awaitJoins(now time.Time) {
-	k.start(&k.joinEnd, now.Add(k.rebalanceTimeout()), k.complete)
+	k.start(&k.joinEnd, k.c.count(now).Add(k.rebalanceTimeout()), k.complete)
 }
 
 // completeIfAll ends the join phase when everybody is there.

@@ -8,7 +8,9 @@ import (
 const newMemberTimeout = 5 * time.Minute
 
 // keepAlive begins a member's session anew.
-func (k *classicGroup) keepAlive(now time.Time, m *classicMember) { k.expectWithin(now, m, m.session) }
+func (k *classicGroup) keepAlive(now time.Time, m *classicMember) {
+	k.expectWithin(k.c.count(now), m, m.session)
+}
 
 // expectWithin has a member removed if nothing is heard of it for some time.
 func (k *classicGroup) expectWithin(now time.Time, m *classicMember, d time.Duration) {

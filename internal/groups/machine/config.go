@@ -6,7 +6,7 @@ import (
 	"github.com/insynclog/insync/internal/groups/partition"
 )
 
-// Config holds what Kafka's broker configs say of groups. All fields must be set.
+// Config holds what Kafka's broker configs say of groups. All fields but LoadGrace must be set.
 type Config struct {
 	InitialRebalanceDelay time.Duration // group.initial.rebalance.delay.ms
 	MinSessionTimeout     time.Duration // group.min.session.timeout.ms
@@ -20,6 +20,10 @@ type Config struct {
 
 	OffsetsRetention       time.Duration // offsets.retention.minutes
 	OffsetMetadataMaxBytes int           // offset.metadata.max.bytes, in characters as in Kafka
+
+	// LoadGrace is how long another coordinator of the same groups may go on answering heartbeats after this one has loaded them, because it has not heard that it is not the one any more: until a node that
+	// hears nothing fences itself. Sessions begin then at the earliest, those of new members, too: who was answered here may still ask there next.
+	LoadGrace time.Duration
 
 	// NewID makes a random id for a member: a uuid.
 	NewID func() string

@@ -302,7 +302,7 @@ func (k *consumerGroup) keepAlive(now time.Time, m *member) {
 	if m.info.Classic != nil {
 		timeout = time.Duration(m.info.Classic.SessionTimeoutMillis) * time.Millisecond
 	}
-	k.endSession(m, now.Add(timeout))
+	k.endSession(m, k.c.count(now).Add(timeout))
 }
 
 // retryInterval is when an expulsion that could not be written is tried again.
@@ -328,7 +328,7 @@ func (k *consumerGroup) watchRevocation(now time.Time, m *member) {
 		return
 	}
 	timeout := time.Duration(m.info.RebalanceTimeoutMillis) * time.Millisecond
-	k.c.start(k.g, &m.revoke, now.Add(timeout), func(now time.Time, fx *Effects) {
+	k.c.start(k.g, &m.revoke, k.c.count(now).Add(timeout), func(now time.Time, fx *Effects) {
 		if k.members[m.id] == m && m.cur.State == entry.Unrevoked {
 			fx.note(k.g.id, "member %s: does not give up %d partitions", m.id, m.cur.Revoking.Len())
 			k.expel(m.id)

@@ -18,7 +18,8 @@ type Coordinator struct {
 	groups   map[string]*group
 	timers   timers
 	expiry   timer
-	live     bool // loading is over
+	live     bool      // loading is over
+	alone    time.Time // from then on no other coordinator answers for these groups
 
 	open    []*consumerGroup // with a draft that Flush will make entries of
 	changes []change         // decided, to be written by Flush
@@ -203,9 +204,10 @@ func (c *Coordinator) Replay(e entry.Entry) {
 	}
 }
 
-// Loaded ends loading: sessions begin, everybody has a whole session timeout to be heard of.
+// Loaded ends loading: sessions begin, everybody has Config.LoadGrace and a whole session timeout to be heard of.
 func (c *Coordinator) Loaded(now time.Time, m Metadata, fx *Effects) {
 	c.metadata, c.live = m, true
+	c.alone = now.Add(c.c.LoadGrace)
 	for _, id := range c.ids() {
 		g := c.groups[id]
 		if g.classic != nil {
@@ -217,6 +219,14 @@ func (c *Coordinator) Loaded(now time.Time, m Metadata, fx *Effects) {
 		c.prune(g)
 	}
 	c.timers.start(&c.expiry, now.Add(expiryInterval), c.expire)
+}
+
+// count is when a time begins after which a member is taken for gone: not while another coordinator may answer it that all is well.
+func (c *Coordinator) count(now time.Time) time.Time {
+	if now.Before(c.alone) {
+		return c.alone
+	}
+	return now
 }
 
 // SetMetadata takes newer metadata: the offsets of topics that are gone go, and groups that subscribe to what has changed are assigned anew.

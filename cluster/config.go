@@ -106,6 +106,9 @@ type Config struct {
 	// FS is the disk that Dir names a place on; nil means the operating system's, or memory if Dir is empty. It is for package clustertest.
 	FS vfs.FS
 
+	// Wall is what the node's wall clock shows at a time; nil means that time. Records and commits get their times from it, and their ages are told by it; no timeout is. It is for package clustertest.
+	Wall func(now time.Time) time.Time
+
 	// Rand is the source of uuids, placement and jitter; nil is seeded by the system. It is for package clustertest.
 	Rand *rand.Rand
 }

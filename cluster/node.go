@@ -141,7 +141,7 @@ func (n *Node) build(ctx context.Context) error {
 		Static: c.static(), AutoCreate: c.AutoCreateTopics,
 		HeartbeatInterval: c.HeartbeatInterval, SessionTimeout: c.SessionTimeout, LagTime: c.ReplicaLagTime, Stalled: n.disk.Stalled,
 		ScrubInterval: c.ScrubInterval, ScrubRate: c.ScrubRate,
-		MaxBytes: c.MaxBytes, ReserveBytes: c.ReserveBytes,
+		MaxBytes: c.MaxBytes, ReserveBytes: c.ReserveBytes, Wall: c.Wall,
 		Events: n.brokerEvents(), Logger: c.Logger,
 	})
 	if err != nil {

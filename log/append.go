@@ -56,7 +56,7 @@ func (l *Log) Append(b record.Batch, o AppendOptions) (Appended, error) {
 	if o.Now.IsZero() {
 		o.Now = time.Now()
 	}
-	now := o.Now.UnixMilli()
+	now := l.wall(o.Now).UnixMilli()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.usable(); err != nil {
@@ -109,7 +109,7 @@ func (l *Log) validateOptionsLocked(origin Origin, now int64) record.ValidateOpt
 	c := &l.mu.config
 	o := record.ValidateOptions{
 		RequireKeys:     c.Compacted,
-		CheckTimestamps: c.TimestampType == CreateTime,
+		CheckTimestamps: c.TimestampType == CreateTime && origin == FromClient, // a coordinator's are of this node
 		NowMillis:       now,
 		BeforeMaxMillis: math.MaxInt64,
 		AfterMaxMillis:  c.TimestampAfterMax.Milliseconds(),

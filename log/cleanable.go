@@ -60,6 +60,7 @@ func (l *Log) Cleanable(p CompactionPolicy, now time.Time) (Cleanable, error) {
 // Differs from Kafka, which looks through the segment that holds the last stable offset, too: here a segment is compacted as a whole or not at all.
 func (l *Log) cleanable(segs []*segment.Segment, p CompactionPolicy, now time.Time) (c Cleanable, n int, err error) {
 	o := l.offsets.load()
+	now = l.wall(now)
 	c.FirstDirty = l.home.cleaned(l.key)
 	if c.FirstDirty < o.LogStartOffset || c.FirstDirty > o.LogEndOffset {
 		c.FirstDirty = o.LogStartOffset

@@ -80,7 +80,7 @@ func (l *Log) Compact(c *Compactor, p CompactionPolicy, now time.Time) (Compacti
 	if err != nil || bounds.DirtyBytes == 0 {
 		return Compaction{FirstDirty: bounds.FirstDirty, EndOffset: bounds.FirstDirty}, err
 	}
-	run := compaction{l: l, c: c, policy: p, now: now.UnixMilli(), cuts: cuts, segs: segs[:n], dirty: bounds.FirstDirty, end: bounds.FirstUncleanable}
+	run := compaction{l: l, c: c, policy: p, now: l.wall(now).UnixMilli(), cuts: cuts, segs: segs[:n], dirty: bounds.FirstDirty, end: bounds.FirstUncleanable}
 	run.result.FirstDirty, run.result.EndOffset = bounds.FirstDirty, bounds.FirstDirty
 	err = run.do()
 	if l.cuts.Load() != cuts || errors.Is(err, errSegmentsChanged) {

@@ -24,7 +24,7 @@ const (
 )
 
 // Config sets up one partition's log. The zero value is Kafka's defaults on the operating system's disk.
-// All fields may be changed later with SetConfig except FS and Logger.
+// All fields may be changed later with SetConfig except FS, Logger and Wall.
 type Config struct {
 	SegmentBytes       int32         // segment.bytes; 0 = 1 GiB
 	SegmentAge         time.Duration // segment.ms; 0 = 7 days
@@ -51,6 +51,9 @@ type Config struct {
 
 	FS     vfs.FS       // nil = the operating system's
 	Logger *slog.Logger // nil = silent
+
+	// Wall is what the wall clock shows at a time; nil = that time. Records get their times from it, and their ages are told by it; no duration is. It is for tests of clocks that are wrong.
+	Wall func(now time.Time) time.Time
 }
 
 // TimestampType is message.timestamp.type.
@@ -85,6 +88,9 @@ func (c Config) withDefaults() Config {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
+	if c.Wall == nil {
+		c.Wall = func(now time.Time) time.Time { return now }
+	}
 	return c
 }
 
@@ -96,11 +102,11 @@ func setDefault[T comparable](v *T, d T) {
 	}
 }
 
-// SetConfig applies changed topic configs to later appends and rolls. FS and Logger stay what they are. Safe for concurrent use.
+// SetConfig applies changed topic configs to later appends and rolls. FS, Logger and Wall stay what they are. Safe for concurrent use.
 func (l *Log) SetConfig(c Config) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	c.FS, c.Logger = l.fs, l.logger
+	c.FS, c.Logger, c.Wall = l.fs, l.logger, l.wall
 	l.setConfigLocked(c.withDefaults())
 }
 

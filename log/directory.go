@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/insynclog/insync/internal/vfs"
 	"github.com/insynclog/insync/segment"
@@ -52,6 +53,7 @@ type Directory struct {
 		closed bool
 	}
 	identity slot // taken while meta.properties is written
+	written  time.Time
 }
 
 // OpenDirectory opens or creates a node's data directory. It takes the lock, reads or creates meta.properties (directory.id is created here; cluster.id later, see SetClusterID),
@@ -64,7 +66,8 @@ func OpenDirectory(path string, c DirectoryConfig) (*Directory, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	if err := checkNotForeign(c.FS, path); err != nil {
+	written, err := checkNotForeign(c.FS, path)
+	if err != nil {
 		return nil, err
 	}
 	h, err := openHome(c.FS, path, c.Logger)
@@ -73,7 +76,7 @@ func OpenDirectory(path string, c DirectoryConfig) (*Directory, error) {
 	}
 	h.open = openSegments(c.MaxOpenSegments)
 	h.fs = sparingFS{c.FS, h.open}
-	d := &Directory{home: h, fs: h.fs}
+	d := &Directory{home: h, fs: h.fs, written: written}
 	d.mu.logs = map[partitionKey]*Log{}
 	if err := d.identify(c.NodeID); err != nil {
 		return nil, errors.Join(err, h.abandon())
@@ -112,20 +115,23 @@ func (d *Directory) OpenSegments() int {
 	return d.home.open.Open()
 }
 
-// checkNotForeign refuses a directory that holds files but no meta.properties: it is somebody else's. What a start that was interrupted leaves is ours.
-func checkNotForeign(fsys vfs.FS, path string) error {
+// checkNotForeign refuses a directory that holds files but no meta.properties: it is somebody else's. What a start that was interrupted leaves is ours. It returns the time of the newest file.
+func checkNotForeign(fsys vfs.FS, path string) (written time.Time, err error) {
 	entries, err := fsys.ReadDir(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return written, nil
 	}
 	if err != nil {
-		return storage("list", path, err)
+		return written, storage("list", path, err)
 	}
-	other := ""
+	other, ours := "", false
 	for _, e := range entries {
+		if info, err := e.Info(); err == nil && !e.IsDir() && info.ModTime().After(written) { // one that is gone by now says nothing
+			written = info.ModTime()
+		}
 		switch e.Name() {
 		case metaFile:
-			return nil
+			ours = true
 		case lockFile, metaFile + tmpSuffix, "lost+found", metadataLogName:
 		default:
 			if other == "" {
@@ -133,11 +139,14 @@ func checkNotForeign(fsys vfs.FS, path string) error {
 			}
 		}
 	}
-	if other != "" {
-		return &ForeignDirectoryError{Path: path, Found: other}
+	if other != "" && !ours {
+		return written, &ForeignDirectoryError{Path: path, Found: other}
 	}
-	return nil
+	return written, nil
 }
+
+// LastWritten is when a life of the node before this one wrote a file of the directory for the last time (checkpoints, the marker of a clean stop), by the wall clock of then; zero without such a file.
+func (d *Directory) LastWritten() time.Time { return d.written }
 
 // Path is the directory's name as given to OpenDirectory.
 func (d *Directory) Path() string { return d.home.path }

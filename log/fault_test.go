@@ -523,6 +523,36 @@ func TestFault_F20_HungDisk(t *testing.T) {
 	})
 }
 
+// A log that is opened by a clock that is days ahead knows its producers still: what they send again is not appended twice. One that has not been heard of for longer than others is forgotten.
+func TestFault_F27_ProducersAreNotForgottenForAJump(t *testing.T) {
+	var ahead time.Duration
+	c := Config{FS: vfs.NewMem(), TimestampAfterMax: 1e6 * time.Hour, Wall: func(time.Time) time.Time { return testTime.Add(ahead) }}
+	l, err := Open("/t-0", c)
+	require.NoError(t, err)
+	batch := producerBatchOf(t, 7, 0, 0, 2, false)
+	first := mustAppend(t, l, batch)
+	require.NoError(t, l.Close())
+	ahead = 50 * time.Hour
+	l, err = Open("/t-0", c)
+	require.NoError(t, err)
+	again := mustAppend(t, l, batch)
+	assert.True(t, again.Duplicate)
+	assert.Equal(t, first.BaseOffset, again.BaseOffset)
+	later := record.NewBuilder(record.BuilderConfig{})
+	later.SetProducer(8, 0, 0)
+	later.Append(&record.Record{Value: []byte("x"), Timestamp: testTime.Add(49 * time.Hour)})
+	b, err := later.Build(nil)
+	require.NoError(t, err)
+	mustAppend(t, l, b)
+	require.NoError(t, l.Close())
+	l, err = Open("/t-0", c)
+	require.NoError(t, err)
+	producers := l.Producers()
+	require.Len(t, producers, 1)
+	assert.EqualValues(t, 8, producers[0].ProducerID)
+	require.NoError(t, l.Close())
+}
+
 // Recovery may be interrupted as often as it likes, at each of its operations.
 func TestFault_F35_RecoveryInterrupted(t *testing.T) {
 	w := newWorld(3)

@@ -19,6 +19,7 @@ type Log struct {
 	home   *home // of the checkpoints
 	fs     vfs.FS
 	logger *slog.Logger
+	wall   func(now time.Time) time.Time
 
 	segments atomic.Pointer[[]*segment.Segment] // by base offset; never empty while open; immutable, replaced under mu
 	offsets  offsetsCell                        // stored under mu

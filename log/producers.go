@@ -3,6 +3,7 @@ package log
 import (
 	"errors"
 	"io/fs"
+	"math"
 	"slices"
 	"time"
 
@@ -40,7 +41,23 @@ func (l *Log) Producers() []ProducerStatus {
 func (l *Log) ExpireProducers(now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.mu.producers.expire(l.expiryLocked(now))
+	l.mu.producers.expire(l.expiryLocked(l.wall(now)))
+}
+
+// forgottenLocked is expiryLocked of a snapshot that is read: by the wall clock or by the newest of its producers, whichever is earlier. A clock that jumped ahead must not have all of them forgotten,
+// for what they send again would be appended twice.
+//
+// Differs from Kafka, which asks the clock alone.
+func (l *Log) forgottenLocked(st snapshotState) int64 {
+	newest := int64(math.MinInt64)
+	for _, e := range st.entries {
+		newest = max(newest, e.lastTimestamp)
+	}
+	wall := l.wall(time.Now())
+	if newest < wall.UnixMilli() {
+		wall = time.UnixMilli(newest)
+	}
+	return l.expiryLocked(wall)
 }
 
 // expiryLocked is the time in milliseconds before which a producer's last batch must be for it to be forgotten.

@@ -7,7 +7,6 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/insynclog/insync/log/record"
 	"github.com/insynclog/insync/segment"
@@ -96,7 +95,7 @@ func (l *Log) listLog() (found, error) {
 
 // openLog opens the log in dir, which exists or is made, with what its home knows of it.
 func openLog(h *home, key partitionKey, dir string, c Config) (*Log, error) {
-	l := &Log{dir: dir, key: key, home: h, fs: h.fs, logger: c.Logger}
+	l := &Log{dir: dir, key: key, home: h, fs: h.fs, logger: c.Logger, wall: c.Wall}
 	l.mu.producers = newProducerState()
 	l.repairs.gaps.Store(h.cleaned(key) > 0)
 	l.setConfigLocked(c)
@@ -484,7 +483,7 @@ func (l *Log) loadProducersBelow(f found, first int, point int64, whole bool, pa
 	if err != nil {
 		return err
 	}
-	l.mu.producers.restore(st, l.expiryLocked(time.Now()))
+	l.mu.producers.restore(st, l.forgottenLocked(st))
 	return l.replayProducers(segs, from, point, func(b record.Batch, ended completed) error {
 		if whole || !ended.abort || ended.last < part.BaseOffset() {
 			return nil
@@ -499,7 +498,7 @@ func (l *Log) loadProducers(segs []*segment.Segment, limit, end int64) error {
 	if err != nil {
 		return err
 	}
-	l.mu.producers.restore(st, l.expiryLocked(time.Now()))
+	l.mu.producers.restore(st, l.forgottenLocked(st))
 	return l.replayProducers(segs, from, end, nil)
 }
 

@@ -25,6 +25,7 @@ func (l *Log) Retain(r Retention, now time.Time) (offset int64, err error) {
 		return 0, err
 	}
 	defer release()
+	now = l.wall(now)
 	total := int64(0)
 	for _, s := range segs {
 		total += s.SizeBytes()

@@ -3,7 +3,6 @@ package log
 import (
 	"math"
 	"slices"
-	"time"
 
 	"github.com/insynclog/insync/segment"
 )
@@ -130,12 +129,11 @@ func (l *Log) reloadProducersLocked(o Offsets) error {
 	if len(p.entries)+len(p.unreplicated) == 0 && len(l.mu.snapshots) == 0 && len(l.mu.pending) == 0 {
 		return nil // there never was a producer
 	}
-	before := l.expiryLocked(time.Now())
 	st, from, err := l.newestSnapshotLocked(o.LogEndOffset)
 	if err != nil {
 		return err
 	}
-	p.restore(st, before)
+	p.restore(st, l.forgottenLocked(st))
 	if err := l.replayProducers(*l.segments.Load(), from, o.LogEndOffset, nil); err != nil {
 		return err
 	}

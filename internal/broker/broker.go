@@ -53,6 +53,9 @@ type Config struct {
 	MaxBytes     int64 // of all logs together before clients' records are refused; 0 = no limit
 	ReserveBytes int64 // of the disk that clients' records leave free; 0 = none
 
+	// Wall is what this node's wall clock shows at a time; nil = that time. No duration is taken from it. It is for tests.
+	Wall func(now time.Time) time.Time
+
 	Events Events
 	Logger *slog.Logger
 }
@@ -133,6 +136,7 @@ type Broker struct {
 	isr         *isrProposer
 	space       space
 	life        *lifecycle
+	clock       wallClock
 	ids         producerIDs
 	autoCreate  autoCreator
 	groups      *groups.Coordinators
@@ -190,6 +194,8 @@ func New(c Config) (*Broker, error) {
 	b.cleaner = newCleaner(b)
 	b.scrubber = newScrubber(b)
 	b.ids.b, b.autoCreate.b = b, b
+	b.clock.show = c.Wall
+	b.clock.started(b.began, c.Directory.LastWritten())
 	var err error
 	if b.groups, err = b.newGroups(); err != nil {
 		b.cancel()

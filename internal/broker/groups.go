@@ -35,6 +35,7 @@ func (b *Broker) newGroups() (*groups.Coordinators, error) {
 			OffsetsRetention:          time.Duration(b.staticNumber("offsets.retention.minutes")) * time.Minute,
 			OffsetMetadataMaxBytes:    int(b.staticNumber("offset.metadata.max.bytes")),
 			NewID:                     newMemberID,
+			Wall:                      b.clock.look,
 		},
 		CommitTimeout: ms("offsets.commit.timeout.ms"),
 		LoadGrace: func() time.Duration {

@@ -54,7 +54,6 @@ type lifecycle struct {
 	nextRetention  time.Time
 	nextClean      time.Time
 	nextScrub      time.Time
-	clock          wallClock
 	lastTick       time.Time
 	background     atomic.Bool // a checkpoint or tick is under way
 	asking         atomic.Bool // whether the node is still a member
@@ -360,7 +359,7 @@ func (l *lifecycle) periodic(now time.Time) time.Time {
 		tick = now.Add(l.b.c.LagTime / 2)
 	}
 	if !now.Before(l.nextRetention) || l.b.space.full.Load() && now.After(l.nextRetention.Add(fullInterval-retentionInterval)) {
-		believe := l.clock.believe(now)
+		_, believe := l.b.clock.look(now)
 		if !believe {
 			l.b.logger.Warn("the wall clock has jumped: nothing is deleted for its age for an hour", "node", l.b.c.NodeID)
 		}
@@ -369,7 +368,7 @@ func (l *lifecycle) periodic(now time.Time) time.Time {
 		}
 	}
 	if !now.Before(l.nextClean) {
-		if l.clock.believe(now) { // tombstones go by their age, too
+		if _, believe := l.b.clock.look(now); believe { // tombstones go by their age, too
 			l.b.cleaner.start()
 		}
 		l.nextClean = now.Add(l.b.cleaner.backoff())

@@ -9,22 +9,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestWallClock(t *testing.T) {
-	var w wallClock
-	now := time.Now() // with both clocks
-	assert.True(t, w.believe(now), "there is nothing to compare with yet")
-	now = now.Add(5 * time.Minute)
-	assert.True(t, w.believe(now))
-	w.notice(now, 9*time.Minute)
-	assert.True(t, w.believe(now), "a correction")
-	w.notice(now, -11*time.Minute)
-	assert.False(t, w.believe(now))
-	assert.False(t, w.believe(now.Add(59*time.Minute)))
-	assert.True(t, w.believe(now.Add(61*time.Minute)))
-	w.notice(now.Add(2*time.Hour), 1000*time.Hour)
-	assert.False(t, w.believe(now.Add(2*time.Hour)))
-}
-
 // TestRetention has three nodes give up what is older than ten minutes, and what a topic has beyond its size, while they go on.
 func TestRetention(t *testing.T) {
 	bubble(t, func(t *testing.T) {

@@ -27,7 +27,7 @@ func (b *Broker) logConfig(t configs.Topic) log.Config {
 	c := log.Config{
 		SegmentBytes: t.SegmentBytes, SegmentAge: t.SegmentAge, SegmentJitter: t.SegmentJitter, IndexIntervalBytes: t.IndexIntervalBytes, SegmentIndexBytes: t.SegmentIndexBytes,
 		MaxBatchBytes: int(t.MaxMessageBytes), TimestampBeforeMax: t.TimestampBeforeMax, TimestampAfterMax: t.TimestampAfterMax,
-		Compression: compression(t), Compacted: t.CleanupCompact, FileDeleteDelay: t.FileDeleteDelay, KeepDamaged: true, Logger: b.c.Logger,
+		Compression: compression(t), Compacted: t.CleanupCompact, FileDeleteDelay: t.FileDeleteDelay, KeepDamaged: true, Logger: b.c.Logger, Wall: b.c.Wall,
 	}
 	if t.CleanupCompact {
 		c.SegmentAge = min(c.SegmentAge, t.MaxCompactionLag) // what is in the active segment cannot be compacted

@@ -20,6 +20,7 @@ type round struct {
 	entries []entry.Entry // to be appended; mu.writing is set then
 	decided bool          // some of them are the machine's: it waits for Written
 	at      time.Time     // when
+	wall    time.Time     // by the wall clock
 	advance int64         // where the log may start now; 0 = no news
 
 	builder *record.Builder
@@ -72,7 +73,7 @@ func (rd *round) encode() (record.Batch, error) {
 	for _, e := range rd.entries {
 		rd.scratch = e.AppendKey(rd.scratch[:0])
 		n := len(rd.scratch)
-		r := record.Record{Timestamp: rd.at, Key: rd.scratch[:n:n]}
+		r := record.Record{Timestamp: rd.wall, Key: rd.scratch[:n:n]}
 		if all, ok := e.AppendValue(rd.scratch); ok {
 			rd.scratch, r.Key, r.Value = all, all[:n:n], all[n:]
 		}

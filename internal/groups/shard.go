@@ -126,7 +126,7 @@ func (s *shard) decideLocked(now time.Time, rd *round) {
 		s.settleLocked(rd)
 		if s.mu.writing = len(decided) > 0 || len(rd.entries) > 0; s.mu.writing {
 			rd.entries = append(rd.entries, decided...)
-			rd.decided, rd.at = len(decided) > 0, now
+			rd.decided, rd.at, rd.wall = len(decided) > 0, now, m.Wall(now)
 			s.mu.since = now
 			s.watchLocked()
 			return // the machine rings no timer before the write's end

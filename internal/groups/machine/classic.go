@@ -91,7 +91,9 @@ func (k *classicGroup) emptySince() (int64, bool) {
 	return k.stateAt, k.state == classicEmpty && k.stateAt >= 0
 }
 
-func (k *classicGroup) become(now time.Time, s classicState) { k.state, k.stateAt = s, now.UnixMilli() }
+func (k *classicGroup) become(now time.Time, s classicState) {
+	k.state, k.stateAt = s, k.c.Wall(now).UnixMilli()
+}
 
 // find returns the member that a request comes from.
 func (k *classicGroup) find(memberID, instanceID string) (*classicMember, error) {

@@ -6,7 +6,7 @@ import (
 	"github.com/insynclog/insync/internal/groups/partition"
 )
 
-// Config holds what Kafka's broker configs say of groups. All fields but LoadGrace must be set.
+// Config holds what Kafka's broker configs say of groups. All fields but LoadGrace and Wall must be set.
 type Config struct {
 	InitialRebalanceDelay time.Duration // group.initial.rebalance.delay.ms
 	MinSessionTimeout     time.Duration // group.min.session.timeout.ms
@@ -27,6 +27,23 @@ type Config struct {
 
 	// NewID makes a random id for a member: a uuid.
 	NewID func() string
+
+	// Wall is what the wall clock shows at a time, and whether it may be believed: commits get their times from it, and none expires while it is not believed. nil: it shows the time.
+	Wall func(now time.Time) (wall time.Time, sure bool)
+}
+
+// wall is Config.Wall.
+func (c *Coordinator) wall(now time.Time) (wall time.Time, sure bool) {
+	if c.c.Wall == nil {
+		return now, true
+	}
+	return c.c.Wall(now)
+}
+
+// Wall is what the wall clock shows at a time.
+func (c *Coordinator) Wall(now time.Time) time.Time {
+	wall, _ := c.wall(now)
+	return wall
 }
 
 // Topic is what the coordinator has to know of a topic.

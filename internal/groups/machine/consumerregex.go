@@ -22,7 +22,7 @@ func (c *Coordinator) RegexResolved(now time.Time, groupID, pattern string, topi
 		return
 	}
 	d := k.drafting()
-	d.regexes[pattern] = &entry.Regex{Group: groupID, Regex: pattern, Topics: topics, Version: version, ResolvedAt: now.UnixMilli()}
+	d.regexes[pattern] = &entry.Regex{Group: groupID, Regex: pattern, Topics: topics, Version: version, ResolvedAt: c.Wall(now).UnixMilli()}
 	d.bump = true
 }
 

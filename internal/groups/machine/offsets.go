@@ -49,7 +49,7 @@ func (c *Coordinator) commit(now time.Time, id uint64, g *group, r *Commit, fx *
 	entries := make([]entry.Entry, 0, len(r.Offsets))
 	expires := int64(-1)
 	if r.Retention > 0 {
-		expires = now.Add(r.Retention).UnixMilli()
+		expires = c.Wall(now).Add(r.Retention).UnixMilli()
 	}
 	for i := range r.Offsets {
 		o := &r.Offsets[i]
@@ -59,7 +59,7 @@ func (c *Coordinator) commit(now time.Time, id uint64, g *group, r *Commit, fx *
 		}
 		entries = append(entries, &entry.Offset{
 			Group: r.Group, Topic: o.Topic, Partition: o.Partition, Offset: o.Offset, LeaderEpoch: o.LeaderEpoch, Metadata: o.Metadata,
-			CommittedAt: now.UnixMilli(), ExpiresAt: expires, TopicID: o.TopicID,
+			CommittedAt: c.Wall(now).UnixMilli(), ExpiresAt: expires, TopicID: o.TopicID,
 		})
 	}
 	if len(entries) == 0 {
@@ -265,15 +265,16 @@ func (c *Coordinator) dropTopics(g *group, topics []string) {
 
 // expire deletes offsets that nobody has used for the retention time, and groups of which nothing is left.
 func (c *Coordinator) expire(now time.Time, fx *Effects) {
+	wall, sure := c.wall(now)
 	for _, id := range c.ids() {
 		g := c.groups[id]
-		if g.changes > 0 || g.writing || g.consumer != nil && g.consumer.draft != nil {
+		if !sure || g.changes > 0 || g.writing || g.consumer != nil && g.consumer.draft != nil {
 			continue // next time: what is being decided may well be that it goes on
 		}
 		var entries []entry.Entry
 		left := len(g.offsets)
 		for _, tp := range g.committed() {
-			if g.expired(now, tp, c.c.OffsetsRetention) {
+			if g.expired(wall, tp, c.c.OffsetsRetention) {
 				entries = append(entries, &entry.Offset{Group: g.id, Topic: tp.Topic, Partition: tp.Partition, Gone: true})
 				left--
 			}
@@ -290,7 +291,7 @@ func (c *Coordinator) expire(now time.Time, fx *Effects) {
 }
 
 // expired tells whether an offset may go (KIP-211): never while a member reads the topic; else the retention after the commit or, in a classic group, after the group became empty.
-func (g *group) expired(now time.Time, tp TopicPartition, retention time.Duration) bool {
+func (g *group) expired(wall time.Time, tp TopicPartition, retention time.Duration) bool {
 	o := g.offsets[tp]
 	if g.subscribed(tp.Topic) {
 		return false
@@ -305,7 +306,7 @@ func (g *group) expired(now time.Time, tp TopicPartition, retention time.Duratio
 		}
 	}
 	if o.expiresAt >= 0 {
-		return now.UnixMilli() >= o.expiresAt
+		return wall.UnixMilli() >= o.expiresAt
 	}
-	return now.UnixMilli()-since >= retention.Milliseconds()
+	return wall.UnixMilli()-since >= retention.Milliseconds()
 }

@@ -80,6 +80,20 @@ func (w *World) inject(a Action) {
 			w.links = slices.DeleteFunc(w.links, func(g *linkFault) bool { return g == f })
 			w.relink()
 		})
+	case Lossy:
+		end := w.lose(a, rng)
+		w.later(over, end)
+	case Double:
+		w.doubles.Add(1)
+		w.later(over, func() { w.doubles.Store(max(0, w.doubles.Load()-1)) })
+	case Clock:
+		c := newWrongClock(rng)
+		n.clock.Store(c)
+		w.event("node %d: %v", n.id, c)
+		w.later(over, func() { n.clock.CompareAndSwap(c, nil) })
+	case Unvote:
+		w.unvote(n, 1)
+		w.later(over, func() { w.unvote(n, -1) })
 	case Reset:
 		w.network.Reset(n.host(), "*")
 	case SlowDisk:
@@ -146,7 +160,7 @@ func (w *World) mayLose(n *node) bool {
 			return false
 		}
 	}
-	if len(w.links) > 0 || !w.healthy() {
+	if len(w.links) > 0 || !w.healthy() || !w.allVote() {
 		return false
 	}
 	w.event("node %d may lose what it has", n.id)

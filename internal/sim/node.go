@@ -28,10 +28,12 @@ type node struct {
 	up       atomic.Pointer[cluster.Node]
 	leaving  chan struct{} // not nil while it stops in order; closed at the end of it
 
-	slow   atomic.Int64 // what a sync takes at most beside the usual, in nanoseconds
-	hung   atomic.Bool  // no sync ends
-	ailing atomic.Bool  // one did fail, so that closing the node tells of it
-	broken atomic.Int64 // how many writes or syncs of partitions' logs until one fails; 0 none does
+	slow     atomic.Int64 // what a sync takes at most beside the usual, in nanoseconds
+	hung     atomic.Bool  // no sync ends
+	ailing   atomic.Bool  // one did fail, so that closing the node tells of it
+	clock    atomic.Pointer[wrongClock]
+	voteless atomic.Int64 // faults that take its vote
+	broken   atomic.Int64 // how many writes or syncs of partitions' logs until one fails; 0 none does
 }
 
 type started struct {

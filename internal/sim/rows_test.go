@@ -68,10 +68,20 @@ func TestFault_F23_RingsAndBridges(t *testing.T) {
 	row(t, sim.Config{Nodes: 5}, sim.Ring, sim.Bridge)
 }
 
+// Segments come late, in bursts, and again after they were lost; requests come twice, out of order, and connections break.
+func TestFault_F24_LateLostAndDoubled(t *testing.T) {
+	row(t, sim.Config{Story: sim.Cast{Group: true}.Load}, sim.Lossy, sim.Double, sim.Reset)
+}
+
 func TestFault_F25_ConnectionsReset(t *testing.T) { row(t, sim.Config{}, sim.Reset) }
 
 func TestFault_F26_LinksComeAndGo(t *testing.T) {
 	row(t, sim.Config{}, sim.Cut, sim.CutTo, sim.Latency, sim.Stall)
+}
+
+// Nothing depends on the wall clock but the times of records.
+func TestFault_F27_WrongClocks(t *testing.T) {
+	row(t, sim.Config{Story: sim.Cast{Group: true}.Load}, sim.Clock, sim.Kill)
 }
 
 func TestFault_F28_Pause(t *testing.T) {
@@ -92,6 +102,10 @@ func TestFault_F35_RestartStorm(t *testing.T) { row(t, sim.Config{}, sim.Storm) 
 
 func TestFault_F36_ReplicasMoveMeanwhile(t *testing.T) {
 	row(t, sim.Config{Story: sim.Cast{Operator: true}.Load}, sim.Kill, sim.Torn, sim.Cut)
+}
+
+func TestFault_F37_VotersComeAndGo(t *testing.T) {
+	row(t, sim.Config{}, sim.Unvote, sim.Cut, sim.Isolate, sim.Torn)
 }
 
 func TestFault_F38_CoordinatorMoves(t *testing.T) {

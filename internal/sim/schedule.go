@@ -36,6 +36,10 @@ const (
 	SlowDisk Fault = "slow-disk"
 	Wipe     Fault = "wipe"      // a node comes back with an empty disk
 	DiskFail Fault = "disk-fail" // one write or sync of a partition's log fails; the node's process ends some time later
+	Lossy    Fault = "lossy"     // links of a node: segments come late and in bursts, up to 30 % of them are lost and sent again
+	Double   Fault = "double"    // requests arrive a second time, later, over a connection of their own
+	Clock    Fault = "clock"     // a node's wall clock jumps by hours and runs up to 10 % too fast or too slow; in the end it jumps back
+	Unvote   Fault = "unvote"    // a node loses its vote in the metadata quorum, and gets it back
 )
 
 // weights say how often a fault comes, beside others.
@@ -65,6 +69,10 @@ var weights = []struct {
 	{SlowDisk, 5},
 	{DiskFail, 4},
 	{Wipe, 4},
+	{Lossy, 5},
+	{Double, 3},
+	{Clock, 3},
+	{Unvote, 3},
 }
 
 // Action is a fault at its time.

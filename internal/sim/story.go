@@ -69,7 +69,7 @@ func (w *World) Network(host string) transport.Network {
 	if !slices.Contains(w.mu.clients, host) {
 		w.mu.clients = append(w.mu.clients, host)
 	}
-	return w.network.Host(host)
+	return w.host(host)
 }
 
 // Client makes a client on host. It is closed at the end of the run, if the story has not done so.

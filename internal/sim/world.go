@@ -36,6 +36,10 @@ type World struct {
 	links   []*linkFault
 	linkOf  map[[2]string]transport.Link
 	faults  map[Fault]int
+	votes   *votes // nil until a node loses its vote
+
+	lossy   atomic.Pointer[[]*lossyLink]
+	doubles atomic.Int64 // faults that double requests
 
 	beginOnce sync.Once
 	healed    chan struct{}
@@ -60,7 +64,7 @@ func newWorld(seed uint64, p plan, configure func(*cluster.Config), out io.Write
 	w.god = newGod(w)
 	w.network.SetDelay(func(d transport.Delivery) time.Duration {
 		w.trace.add("send", d.From+">"+d.To+" "+d.Conn, d.N, d.Bytes, 0)
-		return newHash(seed).string(d.From).string(d.To).string(d.Conn).uint(uint64(d.N)).between(50*time.Microsecond, 900*time.Microsecond)
+		return newHash(seed).string(d.From).string(d.To).string(d.Conn).uint(uint64(d.N)).between(50*time.Microsecond, 900*time.Microsecond) + w.lateness(d)
 	})
 	var voters []cluster.Voter
 	for id := int32(1); id <= int32(p.nodes); id++ {
@@ -70,7 +74,7 @@ func newWorld(seed uint64, p plan, configure func(*cluster.Config), out io.Write
 	}
 	for _, n := range w.nodes {
 		c := cluster.Config{
-			NodeID: n.id, Dir: "data", Listen: n.addr(), Network: w.network.Host(n.host()), Voters: voters,
+			NodeID: n.id, Dir: "data", Listen: n.addr(), Network: w.host(n.host()), Wall: n.wall, Voters: voters,
 			Groups: cluster.GroupSettings{InitialRebalanceDelay: -1, OffsetsPartitions: 3, SessionTimeout: 3 * time.Second, HeartbeatInterval: time.Second},
 		}
 		if p.tight {
@@ -177,8 +181,11 @@ func (w *World) heal() bool {
 	w.event("heal")
 	w.links = nil
 	w.relink()
+	w.lossy.Store(nil)
+	w.doubles.Store(0)
 	for _, n := range w.nodes {
 		n.slow.Store(0)
+		n.clock.Store(nil)
 		n.hung.Store(false)
 		if n.broken.Swap(0) == 0 && !w.anyOffline(n) {
 			continue
@@ -202,7 +209,7 @@ func (w *World) heal() bool {
 		}
 		n.poll()
 	}
-	return w.await("every replica in sync", w.settle(), w.healthy)
+	return w.await("every replica in sync", w.settle(), w.healthy) && w.everybodyVotes()
 }
 
 func (w *World) anyOffline(n *node) bool {

@@ -109,6 +109,14 @@ func (b Batch) validateProducer(invalid func(string, ...any) error) error {
 
 // validateRecords checks the records, decompressed, and returns their largest timestamp.
 func (b Batch) validateRecords(s []byte, o *ValidateOptions) (maxTimestamp int64, err error) {
+	if largest, ok := b.validatePlain(s, o); ok {
+		return largest, nil
+	}
+	return b.validateEach(s, o)
+}
+
+// validateEach is validateRecords without a short cut.
+func (b Batch) validateEach(s []byte, o *ValidateOptions) (maxTimestamp int64, err error) {
 	count := int(b.RecordCount())
 	if count > len(s)/minEntrySize {
 		return 0, &InvalidError{Index: -1, Reason: fmt.Sprintf("%d records in %d bytes", count, len(s))}

@@ -8,6 +8,8 @@ type Listener struct {
 	ISRChanged     func(ISRChange)
 	Truncated      func(Truncation)
 	ReplicaOffline func(ReplicaError)
+	// PossibleLoss says that this node was made leader of a partition though it may lack records that were acknowledged.
+	PossibleLoss func(Loss)
 	// Repair says that damage was found in what is stored, and again what became of it.
 	Repair func(RepairStatus)
 	// CompactionFailed says that a log is not compacted for a while, and why; it is tried again later. Status has the logs that are left alone now.
@@ -51,6 +53,21 @@ type Truncation struct {
 // String returns one line for people.
 func (e Truncation) String() string {
 	return fmt.Sprintf("%s-%d: truncated [%d, %d)", e.Topic, e.Partition, e.From, e.To)
+}
+
+// Loss is the end of a log whose leader was elected though nobody was left who surely holds every committed record: after a loss of power of all of them, with acknowledgements before the sync
+// (flush.messages above 1); or in an unclean election. Records at offsets from From on that were written in leader epochs before Epoch are gone, if there were any; records before From are all there. A node
+// that restarts may tell of the same loss again.
+type Loss struct {
+	Topic     string
+	Partition int32
+	Epoch     int32 // of the new leader
+	From      int64
+}
+
+// String returns one line for people.
+func (e Loss) String() string {
+	return fmt.Sprintf("%s-%d: records from offset %d on, of leader epochs before %d, may be lost", e.Topic, e.Partition, e.From, e.Epoch)
 }
 
 // ReplicaError is a disk error that took a replica down; the node goes on with the others.

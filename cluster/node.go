@@ -250,6 +250,11 @@ func (n *Node) brokerEvents() broker.Events {
 			f(ReplicaError{Topic: topic, Partition: partition, Err: err})
 		}
 	}
+	if f := l.PossibleLoss; f != nil {
+		ev.PossibleLoss = func(topic string, partition, epoch int32, from int64) {
+			f(Loss{Topic: topic, Partition: partition, Epoch: epoch, From: from})
+		}
+	}
 	if f := l.CompactionFailed; f != nil {
 		ev.CompactionFailed = func(topic string, partition int32, err error) {
 			f(CompactionError{Topic: topic, Partition: partition, Err: err})

@@ -59,7 +59,8 @@ type PartitionStatus struct {
 	Replicas       []int32
 	ISR            []int32
 	ELR            []int32 // who left the ISR while it was too small, and may lead
-	LastKnownELR   []int32 // the last leader, while nobody in sync or eligible is left
+	LastKnownELR   []int32 // while nobody is in sync: who was in sync or eligible, and may have lost something since. The one with the most leads when all are back and nobody eligible is left
+	Recovering     bool    // the leader was elected though it may lack committed records, and has not led with success yet
 }
 
 // ReplicaStatus is one replica on this node.
@@ -128,6 +129,7 @@ func (n *Node) Status() Status {
 			ts.Partitions = append(ts.Partitions, PartitionStatus{
 				Partition: int32(i), Leader: p.Leader, LeaderEpoch: p.LeaderEpoch, PartitionEpoch: p.PartitionEpoch,
 				Replicas: slices.Clone(p.Replicas), ISR: slices.Clone(p.ISR), ELR: slices.Clone(p.ELR), LastKnownELR: slices.Clone(p.LastKnownELR),
+				Recovering: p.Recovering,
 			})
 		}
 		s.Topics = append(s.Topics, ts)

@@ -19,8 +19,10 @@ type Restart int8
 const (
 	// Lossy: a record that was confirmed may be missing. Also what a new directory says.
 	Lossy Restart = iota
-	// Crashed: there was no clean stop, but nothing that was confirmed is lost: the process ended and the operating system did not, or it did and every log
-	// confirmed only what was synced; and no sync failed.
+	// Rebooted: there was no clean stop, and the operating system is not known to be the one of that life; but every log confirmed only what was synced, and no sync failed. Nothing that was confirmed is lost,
+	// unless the disk is an older copy of itself, which only a comparison with others can tell.
+	Rebooted
+	// Crashed: there was no clean stop, but the process alone ended, and no sync failed. Nothing that was confirmed is lost.
 	Crashed
 	// Clean: the last stop was clean.
 	Clean
@@ -33,6 +35,8 @@ func (r Restart) String() string {
 		return "clean"
 	case Crashed:
 		return "crashed"
+	case Rebooted:
+		return "rebooted"
 	default:
 		return "lossy"
 	}
@@ -97,7 +101,10 @@ func (h *home) loadState(id TopicID) error {
 		}
 	case s.DirectoryID != now.DirectoryID || s.BrokerEpoch < 0:
 	case !s.Relaxed || s.Boot == h.boot && h.boot != "":
-		h.restart, now.BrokerEpoch, now.Relaxed, now.Incarnation = Crashed, s.BrokerEpoch, s.Relaxed, s.Incarnation
+		h.restart, now.BrokerEpoch, now.Relaxed, now.Incarnation = Rebooted, s.BrokerEpoch, s.Relaxed, s.Incarnation
+		if s.Boot == h.boot && h.boot != "" {
+			h.restart = Crashed
+		}
 	}
 	h.restartEpoch = now.BrokerEpoch
 	// After a lossy restart no epoch is claimed until there is another: the file as it is says so under any boot but that of its writing, and whatever is written before a registration has none.

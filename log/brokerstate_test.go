@@ -84,32 +84,32 @@ func TestRestart(t *testing.T) {
 		{"", Lossy, -1},
 		{"kill", Lossy, -1},
 		{"epoch 5, kill", Crashed, 5},
-		{"epoch 5, power", Crashed, 5},
-		{"epoch 5, torn", Crashed, 5},
+		{"epoch 5, power", Rebooted, 5},
+		{"epoch 5, torn", Rebooted, 5},
 		{"epoch 5, stop 5", Clean, 5},
 		{"epoch 5, epoch 6, kill", Crashed, 6},
-		{"epoch 5, kill, kill, power", Crashed, 5}, // lives that did not come as far as a registration
+		{"epoch 5, kill, kill, power", Rebooted, 5}, // lives that did not come as far as a registration
 
 		{"epoch 5, relaxed, kill", Crashed, 5},
 		{"epoch 5, relaxed, power", Lossy, -1},
 		{"epoch 5, relaxed, torn", Lossy, -1},
 		{"epoch 5, relaxed, power, kill", Lossy, -1},
 		{"epoch 5, relaxed, stop 5", Clean, 5},
-		{"epoch 5, relaxed, stop 5, epoch 6, power", Crashed, 6}, // the stop synced all
-		{"epoch 5, relaxed, kill, epoch 6, power", Lossy, -1},    // the kill did not
+		{"epoch 5, relaxed, stop 5, epoch 6, power", Rebooted, 6}, // the stop synced all
+		{"epoch 5, relaxed, kill, epoch 6, power", Lossy, -1},     // the kill did not
 		{"epoch 5, relaxed, kill, epoch 6, kill", Crashed, 6},
 		{"epoch 5, relaxed, kill, power", Lossy, -1},
 		{"relaxed, epoch 5, power", Lossy, -1},
 		// What is lost stays lost until there is a new registration, whatever is noted meanwhile.
 		{"epoch 5, relaxed, power, relaxed, kill", Lossy, -1},
 		{"epoch 5, relaxed, power, epoch 7, kill", Crashed, 7},
-		{"epoch 5, relaxed, power, epoch 7, power", Crashed, 7},
+		{"epoch 5, relaxed, power, epoch 7, power", Rebooted, 7},
 
 		{"epoch 5, sync-fails, kill", Lossy, -1},
 		{"epoch 5, sync-fails, power", Lossy, -1},
 		{"epoch 5, sync-fails, epoch 6, kill", Lossy, -1},
 		{"epoch 5, all-syncs-fail, kill", Lossy, -1},
-		{"epoch 5, all-syncs-fail, power", Crashed, 5}, // what the page cache showed is gone, and only what was synced was confirmed
+		{"epoch 5, all-syncs-fail, power", Rebooted, 5}, // what the page cache showed is gone, and only what was synced was confirmed
 		{"epoch 5, relaxed, all-syncs-fail, power", Lossy, -1},
 		{"epoch 5, sync-fails, kill, epoch 6, kill", Crashed, 6},
 
@@ -144,7 +144,7 @@ func TestRestartOfUnknownBoot(t *testing.T) {
 		fsys := unknownBoot{vfs.NewMem()}
 		d := openDir(t, fsys, "/node")
 		require.NoError(t, d.SetBrokerEpoch(5))
-		want := Crashed
+		want := Rebooted
 		if relaxed {
 			require.NoError(t, d.NoteRelaxed())
 			want = Lossy
@@ -200,8 +200,8 @@ func TestBrokerStateCrashes(t *testing.T) {
 		old, new Restart // after a power loss
 		epoch    int64   // with new
 	}{
-		{"SetBrokerEpoch", func(d *Directory) error { return d.SetBrokerEpoch(6) }, Crashed, Crashed, 6},
-		{"NoteRelaxed", (*Directory).NoteRelaxed, Crashed, Lossy, -1},
+		{"SetBrokerEpoch", func(d *Directory) error { return d.SetBrokerEpoch(6) }, Rebooted, Rebooted, 6},
+		{"NoteRelaxed", (*Directory).NoteRelaxed, Rebooted, Lossy, -1},
 	} {
 		for _, mode := range []vfs.CrashMode{vfs.DropAll, vfs.KeepRandom} {
 			for at := int64(1); ; at++ {

@@ -194,6 +194,7 @@ func (a *applier) collect(d *controller.Delta) []*localState {
 func (a *applier) drop(p *partition) {
 	b := a.b
 	a.unfollow(p)
+	b.leaderless.drop(p)
 	if p.topic == topicConsumerOffsets {
 		b.groups.Resign(p.index)
 	}
@@ -328,10 +329,16 @@ func (a *applier) tell(states []*localState) {
 	})
 	for _, s := range states {
 		p, m := s.part, s.state
+		if a.b.leaderless.note(s) {
+			a.b.life.kick()
+		}
 		if p.replica == nil || p.leader == m.Leader && p.epoch == m.LeaderEpoch {
 			continue
 		}
 		p.leader, p.epoch = m.Leader, m.LeaderEpoch
+		if m.Recovering && s.role == replication.Leader {
+			a.b.mayHaveLost(p)
+		}
 		if f := a.b.c.Events.LeaderChanged; f != nil {
 			f(p.topic, p.index, m.Leader, m.LeaderEpoch)
 		}

@@ -67,7 +67,9 @@ type Events struct {
 	Repair        func(Repair) // damage was found, or what became of it
 	// CompactionFailed: a log is not compacted for a while; see Cleaning.
 	CompactionFailed func(topic string, partition int32, err error)
-	Fenced           func() // the broker lost its controller and stopped serving, or the controller fenced it
+	// PossibleLoss: this node leads a partition from offset from on in an epoch, elected from replicas that may lack acknowledged records.
+	PossibleLoss func(topic string, partition, epoch int32, from int64)
+	Fenced       func() // the broker lost its controller and stopped serving, or the controller fenced it
 	// Failed: a bug (a panic on one of the broker's goroutines) ended its service. The node should be closed, from another goroutine.
 	Failed func(err error)
 }
@@ -132,6 +134,7 @@ type Broker struct {
 	cancel context.CancelFunc
 
 	replicas    registry
+	leaderless  leaderless
 	applier     *applier
 	isr         *isrProposer
 	space       space
@@ -470,6 +473,15 @@ func (b *Broker) replicaEvents() replication.Events {
 		}
 	}
 	return ev
+}
+
+// mayHaveLost tells that this node was made leader of a partition though it may lack records that were acknowledged.
+func (b *Broker) mayHaveLost(p *partition) {
+	from := p.replica.Status().EpochStart
+	b.logger.Warn("led from here on by a replica that may lack acknowledged records", "topic", p.topic, "partition", p.index, "epoch", p.epoch, "offset", from)
+	if f := b.c.Events.PossibleLoss; f != nil {
+		f(p.topic, p.index, p.epoch, from)
+	}
 }
 
 // offline takes the news that a replica's disk failed.

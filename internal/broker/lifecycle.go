@@ -155,6 +155,9 @@ func (l *lifecycle) registration() *kmsg.BrokerRegistrationRequest {
 		req.PreviousBrokerEpoch = l.epoch.Load() // registered before by this very process, which lost nothing
 	case kind != log.Lossy:
 		req.PreviousBrokerEpoch = epoch
+		if kind == log.Rebooted {
+			controller.SetRebooted(req)
+		}
 	}
 	return req
 }
@@ -226,6 +229,9 @@ func (l *lifecycle) heartbeat() error {
 	req := kmsg.NewPtrBrokerHeartbeatRequest()
 	req.BrokerID, req.BrokerEpoch, req.CurrentMetadataOffset, req.WantShutdown = b.c.NodeID, l.epoch.Load(), offset, leaving
 	req.WantFence = l.stalled()
+	if ends := b.leaderless.ends(); len(ends) > 0 {
+		controller.SetLogEnds(req, ends)
+	}
 	if b.diskFailed.Load() {
 		req.OfflineLogDirs = [][16]byte{b.c.Directory.ID()}
 	}

@@ -1,6 +1,9 @@
 package controller
 
-import "github.com/insynclog/insync/internal/controller/machine"
+import (
+	"github.com/insynclog/insync/internal/controller/machine"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
 
 // TagIfUnused is the tagged field of UnregisterBroker that keeps a node that is needed.
 const TagIfUnused = machine.TagIfUnused
@@ -41,9 +44,20 @@ type (
 	QuotaEntity = machine.QuotaEntity
 	// QuotaName is one part of a QuotaEntity.
 	QuotaName = machine.QuotaName
+	// LogEnd is where a replica's log ends while its partition has no leader.
+	LogEnd = machine.LogEnd
 	// Delta tells what changed between two images.
 	Delta = machine.Delta
 )
+
+// MaxLogEnds is how many log ends a heartbeat carries.
+const MaxLogEnds = machine.MaxLogEnds
+
+// SetLogEnds puts log ends into a heartbeat.
+func SetLogEnds(req *kmsg.BrokerHeartbeatRequest, ends []LogEnd) { machine.SetLogEnds(req, ends) }
+
+// SetRebooted says in a registration that the operating system was started anew since the broker's last life, or may have been.
+func SetRebooted(req *kmsg.BrokerRegistrationRequest) { machine.SetRebooted(req) }
 
 // What a JoinRequest is for, and what a node says of itself.
 const (

@@ -17,6 +17,8 @@ type session struct {
 	contact        time.Time
 	metadataOffset int64 // the last that the broker has applied; -1 unknown
 	shutdownOffset int64 // of the records that moved its leaderships away; -1 if it does not shut down
+	heard          bool  // from the broker itself, by this controller
+	ends           map[logKey]LogEnd
 	resumedOffset  int64 // of metadata when it came back after silence: until it has applied that much it may take itself for the leader of what others lead by now
 }
 
@@ -30,7 +32,7 @@ func (m *Machine) live(br *Broker, now time.Time) bool {
 // A new incarnation gets the offset of the record as its epoch, and starts fenced. What its replicas still are depends on PreviousBrokerEpoch: if it
 // is the epoch of the registration that is replaced, the broker vouches that no replica lost a record that it had confirmed (a clean stop, or a process crash
 // under the rules for which restarts are lossy); it is treated as a fenced one, which stays eligible where the ISR became too small, and what it led gets another leader
-// epoch, so that no epoch is led by two lives. Anything else, -1, another directory and one that had failed included, is a lossy restart: the broker leaves every ISR and ELR and can only come back by fetching from a leader (KIP-966).
+// epoch, so that no epoch is led by two lives. Where the operating system is another than then, it leads only if enough others have told that they do not have more. Anything else, -1, another directory and one that had failed included, is a lossy restart: the broker leaves every ISR and ELR and can only come back by fetching from a leader (KIP-966).
 //
 // Differs from Kafka: a new incarnation with the same data directory replaces one whose session is still live at once. The directory is locked by the process
 // that uses it, so the old process is gone, and an application that restarts within the session timeout need not wait for its end.
@@ -72,13 +74,20 @@ func (b *Batch) register(req *kmsg.BrokerRegistrationRequest) kmsg.Response {
 		return resp
 	case old.Epoch == b.offset, b.m.live(old, b.now) && old.DirectoryID != dir:
 		return deny(kerr.DuplicateBrokerRegistration)
-	case req.PreviousBrokerEpoch != old.Epoch || old.DirectoryOffline || old.DirectoryID != dir:
-		b.leaveISRs(br.ID, true)
 	default:
-		b.leaveISRs(br.ID, false)
+		how := silent
+		switch {
+		case req.PreviousBrokerEpoch != old.Epoch || old.DirectoryOffline || old.DirectoryID != dir:
+			how = lossy
+		case wasRebooted(req):
+			how = rebooted
+		}
+		if b.restart(br.ID, how) {
+			return deny(kerr.CoordinatorLoadInProgress)
+		}
 	}
 	b.add(&RegisterBroker{br})
-	b.m.sessions[br.ID] = &session{epoch: br.Epoch, contact: b.now, metadataOffset: -1, shutdownOffset: -1}
+	b.m.sessions[br.ID] = &session{epoch: br.Epoch, contact: b.now, metadataOffset: -1, shutdownOffset: -1, heard: true}
 	resp.BrokerEpoch = br.Epoch
 	return resp
 }
@@ -116,7 +125,7 @@ func (b *Batch) touch(id int32, epoch int64) *session {
 		s = &session{epoch: epoch, metadataOffset: -1, shutdownOffset: -1, resumedOffset: b.d.img.Offset}
 		b.m.sessions[id] = s
 	}
-	s.contact = b.now
+	s.contact, s.heard = b.now, true
 	return s
 }
 
@@ -141,7 +150,7 @@ func (b *Batch) heartbeat(req *kmsg.BrokerHeartbeatRequest) kmsg.Response {
 	s := b.touch(br.ID, br.Epoch)
 	s.metadataOffset = req.CurrentMetadataOffset
 	if slices.Contains(req.OfflineLogDirs, [16]byte(br.DirectoryID)) && !br.DirectoryOffline {
-		b.leaveISRs(br.ID, false)
+		b.leave(departures{br.ID: silent})
 		b.add(&BrokerChange{ID: br.ID, Epoch: br.Epoch, DirectoryOffline: Set})
 	}
 	resp.IsCaughtUp = req.CurrentMetadataOffset >= max(br.Epoch, s.resumedOffset)
@@ -154,6 +163,7 @@ func (b *Batch) heartbeat(req *kmsg.BrokerHeartbeatRequest) kmsg.Response {
 		// One in controlled shutdown was told to go; a late heartbeat does not bring it back, a new registration does.
 		b.unfence(br)
 	}
+	b.compare(s, logEnds(req))
 	resp.IsFenced = b.d.img.Brokers[br.ID].Fenced
 	b.raiseInternal()
 	return resp
@@ -166,7 +176,7 @@ func (b *Batch) shutDown(br *Broker, s *session, wantFence bool) (now bool) {
 		return true
 	case wantFence:
 	case leads && !br.InControlledShutdown:
-		b.leaveISRs(br.ID, false)
+		b.leave(departures{br.ID: silent})
 		b.add(&BrokerChange{ID: br.ID, Epoch: br.Epoch, InControlledShutdown: Set})
 		s.shutdownOffset = b.offset
 		return false
@@ -226,43 +236,20 @@ func (b *Batch) unregister(req *kmsg.UnregisterBrokerRequest) kmsg.Response {
 	if br == nil {
 		return resp
 	}
-	b.leaveISRs(br.ID, true)
+	b.leave(departures{br.ID: gone})
 	b.add(&UnregisterBroker{ID: br.ID, Epoch: br.Epoch})
 	delete(b.m.sessions, br.ID)
 	return resp
 }
 
 func (b *Batch) fence(br *Broker) {
-	b.leaveISRs(br.ID, false)
+	b.leave(departures{br.ID: silent})
 	b.add(&BrokerChange{ID: br.ID, Epoch: br.Epoch, Fenced: Set})
 }
 
 func (b *Batch) unfence(br *Broker) {
 	b.add(&BrokerChange{ID: br.ID, Epoch: br.Epoch, Fenced: Unset})
 	b.electLeaderless()
-}
-
-func (b *Batch) expireSessions() {
-	var ended []int32
-	for id, s := range b.m.sessions {
-		if !b.now.Before(s.contact.Add(b.m.c.SessionTimeout)) {
-			ended = append(ended, id)
-		}
-	}
-	slices.Sort(ended)
-	for _, id := range ended {
-		delete(b.m.sessions, id)
-		if br := b.d.img.Brokers[id]; br != nil && !br.Fenced {
-			b.fence(br)
-		}
-	}
-}
-
-// Refresh gives every broker a fresh session: the controller itself was stopped for so long that missing heartbeats prove nothing.
-func (m *Machine) Refresh(now time.Time) {
-	for _, s := range m.sessions {
-		s.contact = now
-	}
 }
 
 // allocateProducerIDs answers AllocateProducerIDs with a block of ids (KIP-730).

@@ -318,10 +318,11 @@ func (r *PartitionRecord) decode(d *reader) {
 const (
 	tagAdding   = 0
 	tagRemoving = 1
+	tagUnsure   = 2
 )
 
 func (r *PartitionRecord) encodeTags(dst []byte) []byte {
-	lists := [2][]int32{tagAdding: r.Adding, tagRemoving: r.Removing}
+	lists := [3][]int32{tagAdding: r.Adding, tagRemoving: r.Removing, tagUnsure: r.Unsure}
 	count := 0
 	for _, l := range lists {
 		if len(l) > 0 {
@@ -343,6 +344,8 @@ func (r *PartitionRecord) decodeTag(tag uint64, d *reader) {
 		r.Adding = d.ids()
 	case tagRemoving:
 		r.Removing = d.ids()
+	case tagUnsure:
+		r.Unsure = d.ids()
 	}
 }
 
@@ -376,6 +379,22 @@ func (r *PartitionChange) decode(d *reader) {
 	}
 	if r.Has&HasRecovering != 0 {
 		r.Recovering = d.bool()
+	}
+}
+
+// tagChangedUnsure is a tag of a PartitionChange. Format: never renumber.
+const tagChangedUnsure = 0
+
+func (r *PartitionChange) encodeTags(dst []byte) []byte {
+	if r.Has&HasUnsure == 0 {
+		return append(dst, 0)
+	}
+	return putTag(append(dst, 1), tagChangedUnsure, putIDs(nil, r.Unsure))
+}
+
+func (r *PartitionChange) decodeTag(tag uint64, d *reader) {
+	if tag == tagChangedUnsure {
+		r.Has, r.Unsure = r.Has|HasUnsure, d.ids()
 	}
 }
 

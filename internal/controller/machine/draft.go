@@ -245,6 +245,9 @@ func (r *PartitionChange) applyTo(old *Partition) *Partition {
 	if r.Has&HasLastKnownELR != 0 {
 		p.LastKnownELR = r.LastKnownELR
 	}
+	if r.Has&HasUnsure != 0 {
+		p.Unsure = r.Unsure
+	}
 	if r.Has&HasAdding != 0 {
 		p.Adding = r.Adding
 	}
@@ -273,8 +276,10 @@ func (p *Partition) check() error {
 		return fmt.Errorf("adding %v or removing %v not among the replicas %v", p.Adding, p.Removing, p.Replicas)
 	case len(p.Adding) == len(p.Replicas) || len(p.Removing) == len(p.Replicas):
 		return fmt.Errorf("all replicas %v are being added, or removed", p.Replicas)
-	case !subset(p.ISR, p.Replicas) || !subset(p.ELR, p.Replicas):
-		return fmt.Errorf("isr %v or elr %v not among the replicas %v", p.ISR, p.ELR, p.Replicas)
+	case !subset(p.ISR, p.Replicas) || !subset(p.ELR, p.Replicas) || !subset(p.LastKnownELR, p.Replicas):
+		return fmt.Errorf("isr %v, elr %v or the last known %v not among the replicas %v", p.ISR, p.ELR, p.LastKnownELR, p.Replicas)
+	case !subset(p.Unsure, p.ELR):
+		return fmt.Errorf("unsure %v not among the elr %v", p.Unsure, p.ELR)
 	case p.Leader != NoLeader && !slices.Contains(p.ISR, p.Leader):
 		return fmt.Errorf("leader %d not in the isr %v", p.Leader, p.ISR)
 	}
@@ -382,7 +387,7 @@ func (r *ClearELR) apply(d *draft) error {
 				return err
 			}
 			q := *p
-			q.ELR = nil
+			q.ELR, q.Unsure = nil, nil
 			q.PartitionEpoch++
 			t.Partitions[n] = &q
 		}

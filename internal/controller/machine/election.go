@@ -8,7 +8,7 @@ import (
 type election int
 
 const (
-	// clean keeps a valid leader, else takes the first replica in the ISR, or in the ELR if the ISR is empty.
+	// clean keeps a valid leader, else takes the first replica in the ISR, or of the ELR if the ISR is empty, or the one of the ELR, or of those who lost something, whose log ends last.
 	clean election = iota
 	// preferred takes the first replica of the list if it is valid.
 	preferred
@@ -25,10 +25,12 @@ type change struct {
 	election election
 	alive    func(id int32) bool // may lead
 
-	isr        []int32 // wanted
-	recovering bool    // wanted
-	lossy      []int32 // replicas that restarted and may lack confirmed records: not eligible
-	elr        []int32 // follows
+	isr        []int32                       // wanted
+	recovering bool                          // wanted
+	left       departures                    // who leaves with this change, and how
+	elr        []int32                       // follows
+	last       []int32                       // follows
+	end        func(id int32) (LogEnd, bool) // of a replica that told of it
 
 	// wanted, and as they are once the reassignment is complete
 	replicas, adding, removing []int32
@@ -44,6 +46,7 @@ func (b *Batch) change(t *Topic, n int32, alive func(int32) bool) *change {
 	}
 	img := b.d.img
 	c.minOf = func(p *Partition) int { return img.MinISR(t, p, b.m.c.Static) }
+	c.end = func(id int32) (LogEnd, bool) { return b.end(id, t, n) }
 	if b.d.img.uncleanElection(t, b.m.c.Static) {
 		c.election = unclean
 	}
@@ -68,6 +71,7 @@ func (c *change) record() *PartitionChange {
 	c.complete()
 	c.minISR = c.minOf(&Partition{Replicas: c.replicas, Adding: c.adding})
 	c.followELR()
+	c.followLost()
 	c.elect(r)
 	c.reassign(r)
 	if !slices.Equal(c.isr, c.p.ISR) {
@@ -76,7 +80,15 @@ func (c *change) record() *PartitionChange {
 	if !slices.Equal(c.elr, c.p.ELR) {
 		r.Has, r.ELR = r.Has|HasELR, slices.Clone(c.elr)
 	}
-	c.rememberLeader(r)
+	if unsure := c.unsure(); !slices.Equal(unsure, c.p.Unsure) {
+		r.Has, r.Unsure = r.Has|HasUnsure, unsure
+	}
+	if len(c.isr) > 0 {
+		c.last = nil
+	}
+	if !slices.Equal(c.last, c.p.LastKnownELR) {
+		r.Has, r.LastKnownELR = r.Has|HasLastKnownELR, c.last
+	}
 	if c.recovering != c.p.Recovering {
 		r.Has, r.Recovering = r.Has|HasRecovering, c.recovering
 	}
@@ -95,7 +107,7 @@ func (c *change) followELR() {
 	}
 	var elr []int32
 	for _, id := range slices.Concat(c.p.ELR, c.p.ISR) {
-		if !slices.Contains(c.isr, id) && !slices.Contains(c.lossy, id) && !slices.Contains(elr, id) && slices.Contains(c.replicas, id) {
+		if !slices.Contains(c.isr, id) && c.left[id] < lossy && !slices.Contains(elr, id) && slices.Contains(c.replicas, id) {
 			elr = append(elr, id)
 		}
 	}
@@ -139,42 +151,97 @@ func (c *change) leader() (id int32, isUnclean bool) {
 			return id, false
 		}
 	}
-	// With nobody left who surely holds every committed record, the last leader is the best guess.
-	if last := c.p.LastKnownELR; len(c.isr)+len(c.elr) == 0 && len(last) == 1 && slices.Contains(c.replicas, last[0]) && c.alive(last[0]) {
-		return last[0], true
-	}
-	if c.election == unclean {
-		for _, id := range c.replicas {
-			if c.alive(id) {
+	if len(c.isr) == 0 {
+		// At most min.insync.replicas-1 replicas may have lost anything at a time; those that are known to have use that up.
+		if id := c.furthest(c.elr, min(max(c.minISR-len(c.last), 1), len(c.elr))); id != NoLeader {
+			return id, false
+		}
+		if len(c.elr) == 0 {
+			if id := c.furthest(c.last, len(c.last)); id != NoLeader {
 				return id, true
 			}
 		}
 	}
+	if c.election == unclean {
+		var living []int32
+		told := 0
+		for _, id := range c.replicas {
+			if c.alive(id) {
+				living = append(living, id)
+				if _, ok := c.end(id); ok {
+					told++
+				}
+			}
+		}
+		return c.furthest(living, told), true
+	}
 	return NoLeader, false
+}
+
+// furthest is the one among candidates whose log ends last, once so many of them have told of their ends, and if it may lead. Where one would do, nobody needs to be asked.
+func (c *change) furthest(candidates []int32, need int) int32 {
+	best, told := NoLeader, 0
+	var end LogEnd
+	for _, id := range c.replicas { // of equals the first
+		if !slices.Contains(candidates, id) {
+			continue
+		}
+		if need <= 1 && c.alive(id) {
+			return id
+		}
+		e, ok := c.end(id)
+		if !ok {
+			continue
+		}
+		if told++; told == 1 || e.compare(end) > 0 {
+			best, end = id, e
+		}
+	}
+	if told < need || need <= 1 || !c.alive(best) {
+		return NoLeader
+	}
+	return best
+}
+
+// unsure lists the eligible replicas whose disks may be older copies of themselves.
+func (c *change) unsure() (unsure []int32) {
+	for _, id := range c.elr {
+		if c.left[id] == rebooted || slices.Contains(c.p.Unsure, id) {
+			unsure = append(unsure, id)
+		}
+	}
+	return unsure
 }
 
 func (c *change) valid(id int32) bool {
 	if id == NoLeader || !c.alive(id) {
 		return false
 	}
-	return slices.Contains(c.isr, id) || len(c.isr) == 0 && slices.Contains(c.elr, id)
+	return slices.Contains(c.isr, id) || len(c.isr) == 0 && slices.Contains(c.elr, id) && !slices.Contains(c.unsure(), id)
 }
 
-// rememberLeader keeps the last leader while there is nobody in sync, for the case that nobody eligible comes back either.
-func (c *change) rememberLeader(r *PartitionChange) {
-	last := c.p.LastKnownELR
-	switch {
-	case len(c.isr) == 0 && c.p.Leader != NoLeader:
-		last = []int32{c.p.Leader}
-	case len(c.isr) > 0:
-		last = nil
+// followLost remembers who was in sync or eligible and may have lost something: with nobody eligible left, one of them holds the most of what was committed.
+func (c *change) followLost() {
+	if len(c.isr) > 0 {
+		return
 	}
-	if !subset(last, c.replicas) {
-		last = nil
+	c.last = c.lost(lossy)
+	if len(c.elr)+len(c.last) == 0 {
+		c.last = c.lost(gone) // should they come back after all
 	}
-	if !slices.Equal(last, c.p.LastKnownELR) {
-		r.Has, r.LastKnownELR = r.Has|HasLastKnownELR, last
+}
+
+// lost lists candidates for a recovery: those of before, and those that leave and have lost up to so much.
+func (c *change) lost(most departure) (last []int32) {
+	for _, id := range slices.Concat(c.p.LastKnownELR, c.p.ISR, c.p.ELR) {
+		how := c.left[id]
+		candidate := how >= lossy && how <= most || how < lossy && slices.Contains(c.p.LastKnownELR, id)
+		if candidate && slices.Contains(c.replicas, id) && !slices.Contains(c.isr, id) && !slices.Contains(c.elr, id) && !slices.Contains(last, id) {
+			last = append(last, id)
+		}
 	}
+	slices.Sort(last)
+	return last
 }
 
 // each visits all partitions in order.
@@ -185,22 +252,6 @@ func (b *Batch) each(f func(t *Topic, n int32, p *Partition)) {
 			f(img.Topics[name], int32(n), p)
 		}
 	}
-}
-
-// leaveISRs takes a broker out of every ISR and elects other leaders. With lossy it leaves every ELR, too.
-func (b *Batch) leaveISRs(id int32, lossy bool) {
-	alive := func(other int32) bool { return other != id && b.active(other) }
-	b.each(func(t *Topic, n int32, p *Partition) {
-		if !slices.Contains(p.ISR, id) && p.Leader != id && !(lossy && slices.Contains(p.ELR, id)) {
-			return
-		}
-		c := b.change(b.d.img.Topics[t.Name], n, alive)
-		c.isr = without(p.ISR, id)
-		if lossy {
-			c.lossy = []int32{id}
-		}
-		b.decide(c)
-	})
 }
 
 // electLeaderless looks for leaders of all partitions that have none.
@@ -229,7 +280,7 @@ func (b *Batch) balance() {
 	}
 	moved := 0
 	b.each(func(t *Topic, n int32, p *Partition) {
-		if moved >= perRound || p.Leader == p.Replicas[0] || !slices.Contains(p.ISR, p.Replicas[0]) || !b.active(p.Replicas[0]) {
+		if moved >= perRound || p.Leader == p.Replicas[0] || !slices.Contains(p.ISR, p.Replicas[0]) || !b.active(p.Replicas[0]) || b.waits(p.Replicas[0]) {
 			return
 		}
 		c := b.change(b.d.img.Topics[t.Name], n, b.active)

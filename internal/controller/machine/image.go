@@ -61,7 +61,8 @@ type Partition struct {
 	Replicas       []int32
 	ISR            []int32
 	ELR            []int32
-	LastKnownELR   []int32 // the last leader, while ISR and ELR have nobody to elect (KIP-966)
+	LastKnownELR   []int32 // while nobody is in sync: who was in sync or eligible and came back from a lossy restart (KIP-966)
+	Unsure         []int32 // of ELR: who restarted in a way after which the disk might be an older copy of itself. They lead by comparison only; see change.leader
 	Adding         []int32 // of Replicas: came with the reassignment under way (KIP-455)
 	Removing       []int32 // of Replicas: go when it is complete. One that is in both came with an earlier target and is not in the present one
 	Leader         int32   // -1 without
@@ -117,7 +118,7 @@ func (p *Partition) Factor() int { return len(p.Replicas) - len(p.Adding) }
 
 func (p *Partition) equal(q *Partition) bool {
 	return p == q || p.Leader == q.Leader && p.LeaderEpoch == q.LeaderEpoch && p.PartitionEpoch == q.PartitionEpoch && p.Recovering == q.Recovering &&
-		slices.Equal(p.Replicas, q.Replicas) && slices.Equal(p.ISR, q.ISR) && slices.Equal(p.ELR, q.ELR) && slices.Equal(p.LastKnownELR, q.LastKnownELR) &&
+		slices.Equal(p.Replicas, q.Replicas) && slices.Equal(p.ISR, q.ISR) && slices.Equal(p.ELR, q.ELR) && slices.Equal(p.LastKnownELR, q.LastKnownELR) && slices.Equal(p.Unsure, q.Unsure) &&
 		slices.Equal(p.Adding, q.Adding) && slices.Equal(p.Removing, q.Removing)
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/insynclog/insync/log"
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -25,20 +26,24 @@ type cluster struct {
 	logs    map[log.TopicID][]*replicas
 	lossy   int32 // the one broker that lost data and is not back in every ISR yet; 0 none
 	next    byte
+	waits   int
+	back    map[int32]func() // brokers that restarted, and were told to wait: how they ask again
 	losses  int
+	older   int             // of them: with an older copy of the disk
 	trace   []func() string // formatted only when something went wrong
 }
 
 // replicas is what the brokers hold of one partition.
 type replicas struct {
 	end         map[int32]int64
+	epochs      map[int32][]int32 // of the records; shared by replicas that have the same
 	committed   int64
 	leaderEpoch int32
 	fetched     map[int32]int32 // leader epoch in which the broker last fetched
 }
 
 func newCluster(t *testing.T, rng *rand.Rand, factors ...int16) *cluster {
-	c := &cluster{t: t, rng: rng, img: Empty(), now: time.Unix(1_000_000, 0), brokers: 5, logs: map[log.TopicID][]*replicas{}}
+	c := &cluster{t: t, rng: rng, img: Empty(), now: time.Unix(1_000_000, 0), brokers: 5, logs: map[log.TopicID][]*replicas{}, back: map[int32]func(){}}
 	config := Config{ClusterID: "c", SessionTimeout: 9 * time.Second, DefaultPartitions: 1, PreferredInterval: 20 * time.Second, Rand: rng}
 	c.m = New(config, c.img, c.now)
 	b := c.m.Begin(c.img, 0, c.now)
@@ -94,10 +99,10 @@ func (c *cluster) commit(b *Batch) {
 // follow lets the replicas learn a partition's state.
 func (c *cluster) follow(t *Topic, n int, p *Partition) {
 	for len(c.logs[t.ID]) <= n {
-		c.logs[t.ID] = append(c.logs[t.ID], &replicas{end: map[int32]int64{}, fetched: map[int32]int32{}})
+		c.logs[t.ID] = append(c.logs[t.ID], &replicas{end: map[int32]int64{}, epochs: map[int32][]int32{}, fetched: map[int32]int32{}})
 	}
 	l := c.logs[t.ID][n]
-	if p.Leader != NoLeader && p.LeaderEpoch > l.leaderEpoch {
+	if p.Leader != NoLeader && p.LeaderEpoch > l.leaderEpoch && c.back[p.Leader] == nil { // one that waits does not serve
 		if p.Recovering || l.end[p.Leader] < l.committed {
 			c.t.Fatalf("%s-%d: leader %d has %d of %d committed records: %v\n%s", t.Name, n, p.Leader, l.end[p.Leader], l.committed, p, c.tail())
 		}
@@ -137,21 +142,64 @@ func (c *cluster) tail() string {
 	return b.String()
 }
 
-func (c *cluster) register(id int32, previous int64) {
+func (c *cluster) register(id int32, previous int64) { c.registerAs(id, previous, false) }
+
+func (c *cluster) registerAs(id int32, previous int64, rebooted bool) {
 	c.next++
 	req := kmsg.NewPtrBrokerRegistrationRequest()
 	req.BrokerID, req.ClusterID, req.PreviousBrokerEpoch = id, "c", previous
 	req.IncarnationID = log.TopicID{byte(id), c.next, byte(c.img.Offset), byte(c.img.Offset >> 8)}
 	req.LogDirs = [][16]byte{{0: 1, 15: byte(id)}}
-	c.note("register %d previous=%d", id, previous)
-	require.Zero(c.t, c.handle(req).(*kmsg.BrokerRegistrationResponse).ErrorCode)
+	if rebooted {
+		SetRebooted(req)
+	}
+	c.ask(req)
+}
+
+// ask asks for a registration. Who has to wait does nothing else meanwhile.
+func (c *cluster) ask(req *kmsg.BrokerRegistrationRequest) {
+	id := req.BrokerID
+	c.note("register %d previous=%d", id, req.PreviousBrokerEpoch)
+	code := c.handle(req).(*kmsg.BrokerRegistrationResponse).ErrorCode
+	delete(c.back, id)
+	if code == kerr.CoordinatorLoadInProgress.Code {
+		c.back[id] = func() { c.ask(req) }
+		c.waits++
+		return
+	}
+	require.Zero(c.t, code)
 }
 
 func (c *cluster) beat(id int32, shutdown bool) {
+	if again := c.back[id]; again != nil {
+		again()
+		return
+	}
 	req := kmsg.NewPtrBrokerHeartbeatRequest()
 	req.BrokerID, req.BrokerEpoch, req.CurrentMetadataOffset, req.WantShutdown = id, c.img.Brokers[id].Epoch, c.img.Offset, shutdown
+	SetLogEnds(req, c.ends(id))
 	c.note("heartbeat %d shutdown=%v", id, shutdown)
 	c.handle(req)
+}
+
+func (l *replicas) lastEpoch(id int32) int32 {
+	if l.end[id] == 0 {
+		return -1
+	}
+	return l.epochs[id][l.end[id]-1]
+}
+
+// ends are those of a broker's logs that have no leader.
+func (c *cluster) ends(id int32) (ends []LogEnd) {
+	for _, name := range c.img.TopicNames() {
+		t := c.img.Topics[name]
+		for n, p := range t.Partitions {
+			if l := c.logs[t.ID][n]; p.Leader == NoLeader && slices.Contains(p.Replicas, id) {
+				ends = append(ends, LogEnd{TopicID: t.ID, Partition: int32(n), LeaderEpoch: p.LeaderEpoch, LastEpoch: l.lastEpoch(id), Offset: l.end[id]})
+			}
+		}
+	}
+	return ends
 }
 
 // step does one thing at random.
@@ -164,16 +212,27 @@ func (c *cluster) step() {
 			c.tick(0)
 		}
 	case n < 3: // it restarts, having lost nothing that it confirmed
-		c.register(id, c.img.Brokers[id].Epoch)
+		if c.back[id] == nil {
+			c.registerAs(id, c.img.Brokers[id].Epoch, c.rng.IntN(2) == 0)
+		}
 	case n < 4:
-		c.restartLossy(id)
-	case n < 5:
+		c.losesRecords(id, func() { c.register(id, -1) })
+	case n < 5: // with an older copy of its disk
+		if c.back[id] == nil {
+			c.losesRecords(id, func() {
+				c.older++
+				c.registerAs(id, c.img.Brokers[id].Epoch, true)
+			})
+		}
+	case n < 6:
 		c.beat(id, true)
-	case n < 7:
+	case n < 8:
 		c.tick(time.Duration(c.rng.IntN(3)) * time.Second)
-	case n < 17:
+	case n < 18:
 		if b := c.img.Brokers[id]; b.Fenced && b.InControlledShutdown {
-			c.register(id, b.Epoch)
+			if c.back[id] == nil {
+				c.register(id, b.Epoch)
+			}
 		}
 		c.beat(id, false)
 	default:
@@ -188,9 +247,9 @@ func (c *cluster) tick(d time.Duration) {
 	c.commit(b)
 }
 
-// restartLossy loses the end of every log of a broker. One broker at a time, until it is back in sync or needed by nobody: that is what min.insync.replicas=2 covers. Partitions
+// losesRecords restarts a broker without the ends of all its logs. One broker at a time, until it is back in sync or needed by nobody: that is what min.insync.replicas=2 covers. Partitions
 // with less cover are out of the model's reach; a broker with one is left alone.
-func (c *cluster) restartLossy(id int32) {
+func (c *cluster) losesRecords(id int32, restart func()) {
 	if c.lossy != 0 && c.lossy != id {
 		for _, t := range c.img.Topics {
 			for _, p := range t.Partitions {
@@ -220,7 +279,7 @@ func (c *cluster) restartLossy(id int32) {
 			l.fetched[id] = -1
 		}
 	}
-	c.register(id, -1)
+	restart()
 }
 
 // data lets one partition's leader append, a follower fetch, and the leader propose an in-sync set.
@@ -229,15 +288,19 @@ func (c *cluster) data() {
 	t := c.img.Topics[names[c.rng.IntN(len(names))]]
 	n := c.rng.IntN(len(t.Partitions))
 	p, l := t.Partitions[n], c.logs[t.ID][n]
-	if p.Leader == NoLeader {
+	if p.Leader == NoLeader || c.back[p.Leader] != nil {
 		return
 	}
 	if len(p.ISR) >= c.img.MinISR(t, p, nil) || c.rng.IntN(3) == 0 { // acks=1 may append below the minimum
-		l.end[p.Leader] += c.rng.Int64N(3)
+		for range c.rng.Int64N(3) {
+			end := l.end[p.Leader]
+			l.epochs[p.Leader] = append(l.epochs[p.Leader][:end:end], p.LeaderEpoch)
+			l.end[p.Leader]++
+		}
 	}
 	follower := p.Replicas[c.rng.IntN(len(p.Replicas))]
-	if follower != p.Leader && c.img.Brokers[follower].Active() {
-		l.end[follower] = l.end[p.Leader] // truncates, too
+	if follower != p.Leader && c.img.Brokers[follower].Active() && c.back[follower] == nil {
+		l.end[follower], l.epochs[follower] = l.end[p.Leader], l.epochs[p.Leader] // truncates, too
 		l.fetched[follower] = p.LeaderEpoch
 	}
 	c.advance(t, p, l)
@@ -280,10 +343,10 @@ func TestNoCommittedRecordIsLost(t *testing.T) {
 	for name, factors := range map[string][]int16{"rf=1,2,3": {1, 2, 3}, "rf=3,3,5": {3, 3, 5}} {
 		t.Run(name, func(t *testing.T) {
 			var committed int64
-			losses := 0
+			losses, older := 0, 0
 			for seed := range uint64(40) {
-				c := randomCluster(t, rand.New(rand.NewPCG(seed, 1)), 500, factors...)
-				losses += c.losses
+				c := randomCluster(t, rand.New(rand.NewPCG(seed, 1)), 600, factors...)
+				losses, older = losses+c.losses, older+c.older
 				for _, parts := range c.logs {
 					for _, l := range parts {
 						committed += l.committed
@@ -292,6 +355,7 @@ func TestNoCommittedRecordIsLost(t *testing.T) {
 			}
 			require.Greater(t, committed, int64(4_000), "the model commits records")
 			require.True(t, factors[0] < 3 || losses > 80, "the model loses replicas: %d", losses)
+			require.True(t, factors[0] < 3 || older > 20, "the model brings disks back as older copies: %d", older)
 		})
 	}
 }
@@ -373,11 +437,12 @@ func TestReassignmentsLoseNothing(t *testing.T) {
 			completed += max(0, before-now)
 			before = now
 		}
-		for id := range c.brokers {
-			if b := c.img.Brokers[id+1]; b.InControlledShutdown {
-				c.register(id+1, b.Epoch)
+		for i := range 3 * c.brokers { // twice for those who have to wait until all were heard of
+			id := i%c.brokers + 1
+			if b := c.img.Brokers[id]; b.InControlledShutdown && c.back[id] == nil {
+				c.register(id, b.Epoch)
 			}
-			c.beat(id+1, false)
+			c.beat(id, false)
 		}
 		for range 2000 {
 			c.data()

@@ -142,14 +142,15 @@ type PartitionChange struct {
 	ISR          []int32
 	ELR          []int32
 	LastKnownELR []int32
+	Unsure       []int32
 	Adding       []int32
 	Removing     []int32
 	Leader       int32
 	Recovering   bool
 }
 
-// Fields says which fields of a PartitionChange count. Format: never renumber.
-type Fields uint8
+// Fields says which fields of a PartitionChange count. Format: never renumber; the first eight are stored as a byte, later ones as tagged fields.
+type Fields uint16
 
 // The fields.
 const (
@@ -161,6 +162,7 @@ const (
 	HasRecovering
 	HasAdding
 	HasRemoving
+	HasUnsure
 )
 
 // ConfigRecord is Kafka's ConfigRecord: a dynamic config set, or removed with a nil Value.
@@ -258,6 +260,9 @@ func (p *Partition) String() string {
 	if len(p.LastKnownELR) > 0 {
 		s += fmt.Sprintf(" last-known=%v", ids(p.LastKnownELR))
 	}
+	if len(p.Unsure) > 0 {
+		s += fmt.Sprintf(" unsure=%v", ids(p.Unsure))
+	}
 	if len(p.Adding) > 0 {
 		s += fmt.Sprintf(" adding=%v", ids(p.Adding))
 	}
@@ -283,6 +288,7 @@ func (r *PartitionChange) String() string {
 		{HasISR, "isr", r.ISR},
 		{HasELR, "elr", r.ELR},
 		{HasLastKnownELR, "last-known", r.LastKnownELR},
+		{HasUnsure, "unsure", r.Unsure},
 		{HasAdding, "adding", r.Adding},
 		{HasRemoving, "removing", r.Removing},
 	} {

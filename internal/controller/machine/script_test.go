@@ -19,8 +19,8 @@ import (
 
 // TestScripts runs the transcripts in testdata: requests in, answers and records out. Run with -rewrite after a change, and read the difference.
 //
-//	register ID [rack=R] [incarnation=N] [previous=EPOCH] [dir=N] [cluster=ID]
-//	heartbeat ID [fence] [shutdown] [offline] [offset=N] [epoch=N]
+//	register ID [rack=R] [incarnation=N] [previous=EPOCH] [rebooted] [dir=N] [cluster=ID]
+//	heartbeat ID [fence] [shutdown] [offline] [offset=N] [epoch=N] [NAME-N=EPOCH:OFFSET …]   with where its logs end
 //	wait DURATION              lets time pass, with a tick at the end
 //	live DURATION              the same with a heartbeat of every broker each second
 //	create NAME [partitions=N] [rf=N] [assign=0:1,2;1:2,3] [validate] [KEY=VALUE …]
@@ -271,6 +271,9 @@ func (s *script) register(words []string, args map[string]string) kmsg.Request {
 	if rack, ok := args["rack"]; ok {
 		req.Rack = &rack
 	}
+	if slices.Contains(words, "rebooted") {
+		SetRebooted(req)
+	}
 	return req
 }
 
@@ -281,6 +284,19 @@ func (s *script) heartbeat(words []string, args map[string]string) kmsg.Request 
 	req.WantFence, req.WantShutdown = slices.Contains(words, "fence"), slices.Contains(words, "shutdown")
 	if slices.Contains(words, "offline") {
 		req.OfflineLogDirs = [][16]byte{s.img.Brokers[req.BrokerID].DirectoryID}
+	}
+	var ends []LogEnd
+	for _, arg := range slices.Sorted(maps.Keys(args)) {
+		if name, n, ok := strings.Cut(arg, "-"); ok && s.img.Topics[name] != nil {
+			t := s.img.Topics[name]
+			e := LogEnd{TopicID: t.ID, Partition: s.int32(n), LeaderEpoch: t.Partitions[s.int32(n)].LeaderEpoch}
+			_, err := fmt.Sscanf(args[arg], "%d:%d", &e.LastEpoch, &e.Offset)
+			require.NoError(s.t, err)
+			ends = append(ends, e)
+		}
+	}
+	if len(ends) > 0 {
+		SetLogEnds(req, ends)
 	}
 	return req
 }

@@ -165,6 +165,9 @@ func TestPartitions(t *testing.T) {
 	node = start()
 	opened := time.Since(began)
 	t.Logf("open after a clean stop: %v; %v", opened.Round(time.Millisecond), disk)
+	if syncs := disk.syncs.Load() + disk.dirSyncs.Load(); syncs > 50 {
+		t.Errorf("%d syncs of a start: they must not grow with the number of partitions", syncs)
+	}
 	after := costs()
 	t.Logf("opened: %v", after.since(before))
 

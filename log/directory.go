@@ -208,12 +208,20 @@ func (e LogEntry) key() partitionKey { return partitionKey{e.Topic, e.Partition}
 
 // Logs lists the partition directories (without __cluster_metadata-0, without those renamed -delete or -stray), by name.
 func (d *Directory) Logs() ([]LogEntry, error) {
+	return d.Unclaimed(func(string, int32) bool { return false })
+}
+
+// Unclaimed lists those of Logs that nobody claims. Of the others nothing is read: OpenLog tells whose they are.
+func (d *Directory) Unclaimed(claimed func(topic string, partition int32) bool) ([]LogEntry, error) {
 	keys, err := d.list()
 	if err != nil {
 		return nil, err
 	}
-	list := make([]LogEntry, 0, len(keys))
+	var list []LogEntry
 	for _, k := range keys {
+		if claimed(k.topic, k.partition) {
+			continue
+		}
 		id, err := d.readTopicID(k)
 		if err != nil && !is[*CorruptError](err) { // a damaged one is not known
 			return nil, err

@@ -12,23 +12,20 @@ func (l *Log) EndOffsetForEpoch(epoch int32) (found int32, end int64, ok bool) {
 	return l.epochs.endFor(epoch, l.offsets.end.Load())
 }
 
-// StartEpoch records that epoch starts at LogEndOffset (a new leader, before it serves); durable on return. An epoch that the log has already
-// changes nothing. A call of the owner, as Append is. Errors: ErrClosed, *StorageError.
+// StartEpoch records that epoch starts at LogEndOffset (a new leader, before it serves). An epoch that the log has already changes nothing. It does not touch the disk, and does not wait for it.
+// A call of the owner, as Append is. Errors: ErrClosed, *StorageError (of something that failed before).
+//
+// The entry needs no sync of its own. As long as nothing is appended it says nothing that counts: a log drops it when it is opened, for an epoch without records is no part of its history. The first
+// record carries the epoch in its batch's header, where a recovery finds it: that reads every batch from the recovery point on. And nothing moves the recovery point (checkpoint, producer snapshot, clean
+// stop after an append) before the epochs below it are on disk: see syncNames. So thousands of logs that begin to be led, at a start or a failover, cost no sync.
 func (l *Log) StartEpoch(epoch int32) error {
-	l.flush.acquire()
-	defer l.flush.release()
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if err := l.usable(); err != nil {
 		return err
 	}
-	l.mu.Lock()
 	l.epochs.assign(epoch, l.offsets.end.Load())
-	dirty := l.epochs.dirty
-	l.mu.changed = l.mu.changed || dirty
-	l.mu.Unlock()
-	if !dirty {
-		return nil
-	}
-	return l.failSync(l.syncNames())
+	return nil
 }
 
 // EpochAt returns the leader epoch of the record at offset; ok is false when unknown. Safe for concurrent use, without a lock.

@@ -136,6 +136,11 @@ var fixedWorkloads = []workload{
 		return steps(func() error { return every(i, 4, func() error { return w.startEpoch(0) }) }, func() error { return w.plain(0, 50) },
 			func() error { return every(i, 3, func() error { return w.sync(0) }) }, func() error { return every(i, 10, w.checkpoint) })
 	})},
+	{"idle-epochs", oneLog(small, func(w *world, i int) error { // most of them without a record
+		return steps(func() error { return w.startEpoch(0) }, func() error { return every(i, 3, func() error { return w.plain(0, 50) }) },
+			func() error { return every(i, 4, func() error { return w.sync(0) }) }, func() error { return every(i, 5, w.checkpoint) },
+			func() error { return every(i, 11, func() error { return w.reopen(8) }) })
+	})},
 	{"truncate-active", oneLog(Config{SegmentBytes: 1 << 20, IndexIntervalBytes: 150, WriteAhead: -1}, func(w *world, i int) error {
 		return steps(func() error { return w.plain(0, 50) }, func() error { return every(i, 4, func() error { return w.sync(0) }) },
 			func() error {

@@ -64,7 +64,7 @@ func New(c Config) (*Replica, error) {
 	return r, nil
 }
 
-// Apply takes a state of the partition from metadata. States with an older partition epoch are ignored. It returns the role; a new leader has recorded its epoch durably by then.
+// Apply takes a state of the partition from metadata. States with an older partition epoch are ignored. It returns the role; a new leader has recorded its epoch by then.
 //
 // An epoch must be led by one life of a replica only: a leader that comes back from a crash may lack a tail that followers have, and the epoch alone would not tell its new records from those.
 // The controller raises the leader epoch when a leader's broker registers again.
@@ -78,7 +78,7 @@ func (r *Replica) Apply(s State, now time.Time) (Role, error) {
 	o := r.log.Offsets()
 	r.mu.machine.Apply(machine.State(s), machine.Positions{LogEnd: o.LogEndOffset, SyncedEnd: o.SyncedEndOffset, HighWatermark: o.HighWatermark}, now, &fx.Effects)
 	if fx.StartEpoch {
-		// Nothing may be served before the epoch's start is on disk.
+		// Nothing may be served before the log knows where the epoch starts.
 		if err := r.aloneLocked(func() error { return r.log.StartEpoch(s.LeaderEpoch) }); err != nil {
 			r.failLocked(err, fx)
 		} else if r.mu.settings.synced() && o.SyncedEndOffset < o.LogEndOffset {

@@ -245,6 +245,7 @@ func (a *applier) openOne(s *localState) {
 	l, err := b.c.Directory.OpenLog(p.topic, p.index, p.id, b.logConfig(s.conf))
 	if is[*log.TopicIDError](err) {
 		// The directory of an earlier incarnation, which metadata no longer has: it is kept, out of the way.
+		b.logger.Warn("a partition directory of an earlier incarnation of its topic is set aside", "topic", p.topic, "partition", p.index, "error", err)
 		if err = b.c.Directory.SetAside(log.LogEntry{Topic: p.topic, Partition: p.index}); err == nil {
 			l, err = b.c.Directory.OpenLog(p.topic, p.index, p.id, b.logConfig(s.conf))
 		}
@@ -311,7 +312,7 @@ func (a *applier) follow(states []*localState) {
 	}
 }
 
-// tell hands the states to the replicas, side by side because a new leader writes its epoch to disk, then the leaders to whoever listens.
+// tell hands the states to the replicas, side by side because each may wait for its replica, then the leaders to whoever listens.
 func (a *applier) tell(states []*localState) {
 	inParallel(states, func(s *localState) {
 		p, m := s.part, s.state
@@ -410,21 +411,18 @@ func (a *applier) configure(img *controller.Image) {
 	}
 }
 
-// setStraysAside renames the partition directories that no metadata claims. It runs once, when metadata is caught up: metadata that is merely missing must not cost data. What cannot be read stays as
-// it is: one bad directory is no reason for a node not to start.
+// setStraysAside renames the partition directories that no metadata claims. It runs once, when metadata is caught up: metadata that is merely missing must not cost data. A directory that has a claimed name but
+// belongs to another incarnation of the topic is found where it is opened: see openOne. What cannot be read stays as it is: one bad directory is no reason for a node not to start.
 func (b *Broker) setStraysAside(img *controller.Image) {
-	entries, err := b.c.Directory.Logs()
+	strays, err := b.c.Directory.Unclaimed(func(topic string, partition int32) bool {
+		t := img.Topics[topic]
+		return t != nil && int(partition) < len(t.Partitions) && slices.Contains(t.Partitions[partition].Replicas, b.c.NodeID)
+	})
 	if err != nil {
 		b.logger.Error("partition directories cannot be listed; strays among them stay", "error", err)
 		return
 	}
-	for _, e := range entries {
-		t := img.Topics[e.Topic]
-		wanted := t != nil && int(e.Partition) < len(t.Partitions) && (e.TopicID == t.ID || e.TopicID == log.TopicID{}) &&
-			slices.Contains(t.Partitions[e.Partition].Replicas, b.c.NodeID)
-		if wanted {
-			continue
-		}
+	for _, e := range strays {
 		b.logger.Warn("a partition directory that belongs to no partition of this node is set aside", "topic", e.Topic, "partition", e.Partition, "id", e.TopicID)
 		if err := b.c.Directory.SetAside(e); err != nil {
 			b.logger.Error("cannot set a partition directory aside", "topic", e.Topic, "partition", e.Partition, "error", err)

@@ -189,17 +189,21 @@ func TestStrayDirectoriesAreSetAside(t *testing.T) {
 		require.NoError(t, err)
 		_, err = dir.OpenLog("stray", 3, log.TopicID{1}, log.Config{})
 		require.NoError(t, err)
+		// A directory of the right name, and of another incarnation of the topic.
+		require.NoError(t, n.disk.RemoveAll("data/t-0"))
+		_, err = dir.OpenLog("t", 0, log.TopicID{1}, log.Config{})
+		require.NoError(t, err)
 		require.NoError(t, dir.Close(-1))
 		h.start(1)
 		entries, err := n.disk.ReadDir("data")
 		require.NoError(t, err)
-		found := ""
+		var found []string
 		for _, e := range entries {
-			if len(e.Name()) > 5 && e.Name()[:5] == "stray" {
-				found = e.Name()
+			if strings.HasSuffix(e.Name(), "-stray") {
+				found = append(found, e.Name()[:strings.IndexByte(e.Name(), '.')])
 			}
 		}
-		assert.Regexp(t, `^stray-3\..*-stray$`, found)
+		assert.Equal(t, []string{"stray-3", "t-0"}, found)
 		_, ok := n.Replica("t", 0)
 		assert.True(t, ok)
 	})

@@ -5,7 +5,7 @@ import "time"
 // Effects is what the driver has to do after an event, in this order: StartEpoch and HighWatermark before the lock is let go, the rest without it.
 // The caller reuses one; Reset empties it.
 type Effects struct {
-	// StartEpoch: this replica leads a new epoch. Record (State.LeaderEpoch, log end) durably before anything is served; if that fails, call StorageFailed.
+	// StartEpoch: this replica leads a new epoch. Record (State.LeaderEpoch, log end) before anything is served; if that fails, call StorageFailed.
 	StartEpoch bool
 	// HighWatermark is the new high watermark for the log; -1 when it has not moved.
 	HighWatermark int64

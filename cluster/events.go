@@ -1,6 +1,10 @@
 package cluster
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/insynclog/insync/log"
+)
 
 // Listener is told what happens in a node. Every function is optional. They run on the node's goroutines without locks, in order per partition, and must not block.
 type Listener struct {
@@ -60,6 +64,7 @@ func (e Truncation) String() string {
 // that restarts may tell of the same loss again.
 type Loss struct {
 	Topic     string
+	TopicID   log.TopicID
 	Partition int32
 	Epoch     int32 // of the new leader
 	From      int64

@@ -251,8 +251,8 @@ func (n *Node) brokerEvents() broker.Events {
 		}
 	}
 	if f := l.PossibleLoss; f != nil {
-		ev.PossibleLoss = func(topic string, partition, epoch int32, from int64) {
-			f(Loss{Topic: topic, Partition: partition, Epoch: epoch, From: from})
+		ev.PossibleLoss = func(topic string, id log.TopicID, partition, epoch int32, from int64) {
+			f(Loss{Topic: topic, TopicID: id, Partition: partition, Epoch: epoch, From: from})
 		}
 	}
 	if f := l.CompactionFailed; f != nil {

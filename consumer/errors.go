@@ -23,7 +23,7 @@ func (e *OffsetOutOfRangeError) Error() string {
 	return fmt.Sprintf("consume %s-%d: offset %d is not in the log: seek, or set Config.OutOfRange", e.Topic, e.Partition, e.Offset)
 }
 
-// LogTruncatedError says that records up to Position were read of which the log no longer has those from DivergentOffset on: they were lost by an unclean leader election (KIP-320). Undo what
+// LogTruncatedError says that records up to Position were read of which the log no longer has those from DivergentOffset on: they were lost by an unclean leader election, or with the power of all in-sync replicas before they were synced (KIP-320). Undo what
 // they did, then Seek to DivergentOffset.
 type LogTruncatedError struct {
 	Topic           string
@@ -34,7 +34,7 @@ type LogTruncatedError struct {
 
 // Error names partition and offsets.
 func (e *LogTruncatedError) Error() string {
-	return fmt.Sprintf("consume %s-%d: records [%d, %d) were read, and have been lost by an unclean leader election", e.Topic, e.Partition, e.DivergentOffset, e.Position)
+	return fmt.Sprintf("consume %s-%d: records [%d, %d) were read, and have been lost: by an unclean leader election, or with the power of all replicas before they were synced", e.Topic, e.Partition, e.DivergentOffset, e.Position)
 }
 
 // ErrFenced says that the group has given a partition to another member, or that another instance has taken this one's place: what this member does for it must not count any more. *LostError,

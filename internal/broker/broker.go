@@ -68,7 +68,7 @@ type Events struct {
 	// CompactionFailed: a log is not compacted for a while; see Cleaning.
 	CompactionFailed func(topic string, partition int32, err error)
 	// PossibleLoss: this node leads a partition from offset from on in an epoch, elected from replicas that may lack acknowledged records.
-	PossibleLoss func(topic string, partition, epoch int32, from int64)
+	PossibleLoss func(topic string, id log.TopicID, partition, epoch int32, from int64)
 	Fenced       func() // the broker lost its controller and stopped serving, or the controller fenced it
 	// Failed: a bug (a panic on one of the broker's goroutines) ended its service. The node should be closed, from another goroutine.
 	Failed func(err error)
@@ -480,7 +480,7 @@ func (b *Broker) mayHaveLost(p *partition) {
 	from := p.replica.Status().EpochStart
 	b.logger.Warn("led from here on by a replica that may lack acknowledged records", "topic", p.topic, "partition", p.index, "epoch", p.epoch, "offset", from)
 	if f := b.c.Events.PossibleLoss; f != nil {
-		f(p.topic, p.index, p.epoch, from)
+		f(p.topic, p.id, p.index, p.epoch, from)
 	}
 }
 

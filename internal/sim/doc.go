@@ -24,6 +24,9 @@
 // see, and package history judges it; a run that fails leaves the history in a file. God's rules hold whatever the story does:
 // one leader for an epoch, in sync; its high watermark does not fall; nodes that applied the same metadata know the same; offsets in order; a leader has what was acknowledged; logs are equal byte for byte in the end.
 //
+// Some seeds have the load's topic synced at intervals, or never (Sync). There acknowledged records may be lost with the power of all who were in sync, if a node tells of it, with an offset that nothing before was lost from; of
+// a topic that is synced at intervals only those of the last one.
+//
 // TestFault_Fxx run seeds with the faults of one row of docs/guarantees.md alone. TestMutants asks whether all this would notice: it builds the module with one known mistake after the other, by an overlay, and
 // hunts each; TestMutantsFit keeps the catalogue in step with the code.
 package sim

@@ -33,18 +33,22 @@ type god struct {
 	images  map[int64]uint64     // hash of the metadata, by the offset up to which it was applied
 	highs   map[leadership]int64 // the highest high watermark that a leader had
 
-	mu    sync.Mutex
-	acked map[partition]int64 // end of what was acknowledged to a producer with acks=all
+	mu     sync.Mutex
+	acked  map[partition]int64 // end of what was acknowledged to a producer with acks=all, and not lost since
+	losses []loss
 }
 
 func newGod(w *World) *god {
 	return &god{w: w, leaders: map[leadership]int32{}, told: map[partition]int32{}, newest: map[partition]int32{}, images: map[int64]uint64{}, highs: map[leadership]int64{}, acked: map[partition]int64{}}
 }
 
-// acknowledged notes that a producer was told of a record.
-func (g *god) acknowledged(p partition, offset int64) {
+// acknowledged notes that a producer was told of a record that it sent in an era.
+func (g *god) acknowledged(p partition, offset int64, era int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.eraLocked(p) != era {
+		return
+	}
 	g.acked[p] = max(g.acked[p], offset+1)
 }
 
@@ -155,7 +159,7 @@ func (g *god) replicas(id int32, s *cluster.Status, ends map[partition]int64) {
 		if g.leaders[leadership{at, p.LeaderEpoch}] != id || g.newest[at] != p.LeaderEpoch {
 			continue
 		}
-		if end := ends[at]; o.LogEndOffset < end {
+		if end := min(ends[at], g.ends()[at]); o.LogEndOffset < end && !p.Recovering {
 			g.w.problem("%s leads in epoch %d with the end %d: what was acknowledged ends at %d", name, p.LeaderEpoch, o.LogEndOffset, end)
 		}
 		reign := leadership{at, p.LeaderEpoch}

@@ -36,15 +36,19 @@ type Cast struct {
 // Load is the story of a cast that the seed draws.
 func Load(w *World) {
 	rng := w.Rand()
-	Cast{Operator: rng.IntN(2) == 0, Churn: rng.IntN(3) == 0, Group: rng.IntN(2) == 0}.Load(w)
+	c := Cast{Operator: rng.IntN(2) == 0, Churn: rng.IntN(3) == 0, Group: rng.IntN(2) == 0}
+	c.Group = c.Group && !w.plan.relaxed
+	c.Load(w)
 }
 
 // Load is the story of those who are cast. They write down what they did and saw, and package history tells in the end whether a log could have behaved so.
 func (c Cast) Load(w *World) {
 	rng := w.Rand()
+	if c.Group { // its members would have to take back what they have done with records that are lost
+		w.plan.sync = SyncAlways
+	}
 	l := &load{w: w, rec: w.history, open: map[string]bool{}}
-	// Two in sync are wanted also where the operator leaves two replicas: by default it would be one then, whose disk may not be lost.
-	l.topic = w.CreateTopic(cluster.TopicSpec{Name: "t", Partitions: int32(1 + rng.IntN(3)), ReplicationFactor: 3, Configs: map[string]string{"min.insync.replicas": "2"}})
+	l.topic = w.CreateTopic(cluster.TopicSpec{Name: "t", Partitions: int32(1 + rng.IntN(3)), ReplicationFactor: 3, Configs: w.plan.configs()})
 	var workers sync.WaitGroup
 	start := func(host string, do func(host string, rng *rand.Rand)) {
 		rng := rand.New(rand.NewPCG(rng.Uint64(), rng.Uint64()))
@@ -127,6 +131,7 @@ func (s *session) send(t *cluster.TopicStatus, part int32, padding int) {
 	v := history.Value{Producer: s.name, Sequence: s.sent, Place: at}
 	s.sent++
 	b, _ := history.Encode(v, nil, padding)
+	era := s.w.god.era(partition{t.ID, part})
 	op := history.Op{Process: s.name, Kind: history.Send, Items: []history.Item{{Place: at, Offset: -1, Value: v}}}
 	id := s.rec.Begin(op)
 	key := v.String()
@@ -139,9 +144,12 @@ func (s *session) send(t *cluster.TopicStatus, part int32, padding int) {
 		switch producer.OutcomeOf(err) {
 		case producer.Committed:
 			op.Items[0].Place.Topic, op.Items[0].Place.Partition, op.Items[0].Offset = md.Topic, md.Partition, md.Offset
-			s.w.god.acknowledged(partition{t.ID, part}, md.Offset)
+			s.w.god.acknowledged(partition{t.ID, part}, md.Offset, era)
 		case producer.NotCommitted:
 			op.Outcome, op.Err = history.Fail, err.Error()
+			if s.w.plan.has(Double) { // it may arrive once more, when it is not refused
+				op.Outcome = history.Info
+			}
 		default:
 			op.Outcome, op.Err = history.Info, err.Error()
 		}

@@ -87,8 +87,9 @@ func (l *load) check(g *group, members *sync.WaitGroup) {
 	if g != nil {
 		g.finish(client, ends, members)
 	}
-	w.judged = l.rec.History()
-	r := history.Check(w.judged, history.Options{Dense: true, Limit: 10})
+	w.judged = w.withLosses(l.rec.History())
+	w.suffixOnly(w.judged)
+	r := history.Check(w.judged, history.Options{Dense: true, Limit: 10, AllowLoss: w.plan.sync != SyncAlways})
 	for _, a := range r.Anomalies {
 		w.problem("%v", a)
 	}

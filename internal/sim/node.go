@@ -137,6 +137,9 @@ func (n *node) took(s started) {
 
 // crash stops the node as a crash of this mode does, whatever it is doing.
 func (n *node) crash(mode vfs.CrashMode) {
+	if mode != vfs.KeepAll {
+		n.w.outages = append(n.w.outages, time.Since(n.w.begun))
+	}
 	n.disk = n.disk.Crash(mode, n.w.rng)
 	n.slow.Store(0)
 	n.hung.Store(false)

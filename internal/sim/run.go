@@ -22,6 +22,8 @@ type Config struct {
 	// Story is what clients do; nil: Load.
 	Story func(*World)
 
+	Sync Sync // of Load's topic; "": the seed decides
+
 	Faults []Fault // that the seed may draw; nil: any
 
 	// Schedule takes the place of the faults that the seed would draw, if it is not nil.
@@ -57,6 +59,9 @@ func Run(t *testing.T, c Config) (r Result) {
 		if c.Schedule != nil {
 			p.schedule = c.Schedule
 		}
+		if p.sync, p.interval = drawSync(c.Seed); c.Sync != "" {
+			p.sync, p.relaxed = c.Sync, c.Sync != SyncAlways
+		}
 		w = newWorld(c.Seed, p, c.Node, c.Trace)
 		story := c.Story
 		if story == nil {
@@ -72,7 +77,7 @@ func Run(t *testing.T, c Config) (r Result) {
 }
 
 func (w *World) run(story func(*World)) {
-	w.event("seed %d: %d nodes, tight %v, %v of %s", w.seed, w.plan.nodes, w.plan.tight, w.plan.length, w.plan.faults())
+	w.event("seed %d: %d nodes, tight %v, synced %s, %v of %s", w.seed, w.plan.nodes, w.plan.tight, w.plan.describeSync(), w.plan.length, w.plan.faults())
 	stop, watched := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(watched)

@@ -119,7 +119,15 @@ type plan struct {
 	nodes    int
 	tight    bool // short timeouts
 	length   time.Duration
+	sync     Sync
+	interval time.Duration // of SyncInterval
+	relaxed  bool          // another mode than SyncAlways is asked for
 	schedule []Action
+}
+
+// has tells whether a fault is planned.
+func (p *plan) has(f Fault) bool {
+	return slices.ContainsFunc(p.schedule, func(a Action) bool { return a.Fault == f })
 }
 
 func (p *plan) faults() string {

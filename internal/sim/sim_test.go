@@ -31,6 +31,7 @@ var (
 	only   = flag.String("sim.only", "", "faults that TestSim draws from, separated by commas; none: all")
 	hunt   = flag.Duration("sim.hunt", 0, "TestSim ends with the first seed that fails, or with this time, and says no more than why; 0: it does not")
 	shrink = flag.Int("sim.shrink", 60, "how many runs the search for the fewest faults of a seed that failed takes at most; 0: the next seed follows without")
+	syncs  = flag.String("sim.sync", "", "when TestSim's records are synced: always, interval, never; none: the seed decides")
 	length = flag.Duration("sim.length", 2*time.Second, "for how long faults may begin in TestReplay; 0: the seed decides")
 	again  = flag.Int("sim.again", 2, "how often TestReplay runs each seed")
 )
@@ -104,7 +105,7 @@ func (s *total) String() string {
 // Whatever befalls a cluster, what was acknowledged stays, once and in order, and all is well soon after.
 func TestSim(t *testing.T) {
 	one(t)
-	c := sim.Config{}
+	c := sim.Config{Sync: sim.Sync(*syncs)}
 	if *faults != "" {
 		text, err := os.ReadFile(*faults)
 		require.NoError(t, err)
@@ -141,7 +142,7 @@ func TestSim(t *testing.T) {
 		}
 	}
 	t.Logf("%d seeds: %v", *seeds, &sum)
-	if *seeds >= 20 {
+	if *seeds >= 20 && *syncs == "" && *only == "" {
 		for _, k := range []history.Kind{history.Send, history.Poll, history.Claim, history.Revoke, history.Commit, history.Fetch, history.List, history.Crash, history.Deleted} {
 			assert.Greater(t, sum.done[k], 10, "the load does not do %v", k)
 		}
@@ -169,7 +170,7 @@ func TestRegressions(t *testing.T) {
 		require.NoError(t, err)
 		_, rest, _ := strings.Cut(string(text), "\n")
 		head, list, _ := strings.Cut(rest, "\n")
-		var c sim.Config
+		c := sim.Config{Sync: sim.SyncAlways}
 		_, err = fmt.Sscanf(head, "seed %d nodes %d", &c.Seed, &c.Nodes)
 		require.NoError(t, err, file)
 		c.Schedule = schedule(t, list)
@@ -202,7 +203,7 @@ func TestFindsWhatIsLost(t *testing.T) {
 	one(t)
 	for seed := uint64(1); ; seed++ {
 		require.LessOrEqual(t, seed, uint64(60), "nothing found")
-		c := sim.Config{Seed: seed, Length: 15 * time.Second, Node: func(c *cluster.Config) { c.Topic.FlushMessages = -1 }}
+		c := sim.Config{Seed: seed, Sync: sim.SyncAlways, Length: 15 * time.Second, Node: func(c *cluster.Config) { c.Topic.FlushMessages = -1 }}
 		r := run(t, c, "lazy")
 		if len(r.Problems) == 0 {
 			continue

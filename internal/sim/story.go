@@ -127,7 +127,8 @@ func (w *World) CreateTopic(t cluster.TopicSpec) cluster.TopicStatus {
 
 // Acknowledged tells what a producer was told with acks=all: no leader may be without it.
 func (w *World) Acknowledged(t cluster.TopicStatus, n int32, offset int64) {
-	w.god.acknowledged(partition{t.ID, n}, offset)
+	p := partition{t.ID, n}
+	w.god.acknowledged(p, offset, w.god.era(p))
 }
 
 // Logf notes what happens.

@@ -36,7 +36,8 @@ type World struct {
 	links   []*linkFault
 	linkOf  map[[2]string]transport.Link
 	faults  map[Fault]int
-	votes   *votes // nil until a node loses its vote
+	outages []time.Duration // when disks lost what was not synced
+	votes   *votes          // nil until a node loses its vote
 
 	lossy   atomic.Pointer[[]*lossyLink]
 	doubles atomic.Int64 // faults that double requests
@@ -95,6 +96,10 @@ func (n *node) listen(c *cluster.Config) {
 	c.Events.ISRChanged = func(e cluster.ISRChange) { n.w.event("node %d: %v", n.id, e) }
 	c.Events.Truncated = func(e cluster.Truncation) { n.w.event("node %d: %v", n.id, e) }
 	c.Events.ReplicaOffline = func(e cluster.ReplicaError) { n.w.event("node %d: offline: %v", n.id, e) }
+	c.Events.PossibleLoss = func(e cluster.Loss) {
+		n.w.event("node %d: %v", n.id, e)
+		n.w.god.lost(e, time.Since(n.w.begun))
+	}
 	c.Events.Fenced = func() { n.w.event("node %d: fenced", n.id) }
 	c.Events.Stopped = func(err error) { n.w.event("node %d: stopped by itself: %v", n.id, err) }
 }

@@ -103,20 +103,6 @@ func (b *Batch) unheard() bool {
 	return false
 }
 
-// leaveFenced has brokers leave, and fences them, but for one that registers.
-func (b *Batch) leaveFenced(who departures, registers int32) {
-	b.leave(who)
-	for _, id := range b.d.img.BrokerIDs() {
-		if _, left := who[id]; !left || id == registers {
-			continue
-		}
-		delete(b.m.sessions, id)
-		if br := b.d.img.Brokers[id]; !br.Fenced {
-			b.add(&BrokerChange{ID: id, Epoch: br.Epoch, Fenced: Set})
-		}
-	}
-}
-
 // expireSessions fences the brokers that were not heard of for a session timeout, with those that waited for them.
 func (b *Batch) expireSessions() {
 	ended := departures{}

@@ -10,6 +10,6 @@ var replicationMutants = []mutant{
 	{"high-watermark-of-committed-isr", "R4", "replication/machine/leader.go", "f.Offset < hw && (f.InMaximal || m.mayJoin(f, now))", "f.Offset < hw && f.InISR", "cut-to,isolate,kill,latency", hunter{}},
 	{"high-watermark-below-minimum", "R4", "replication/machine/leader.go", "	if len(m.state.ISR) < m.minISR() {\n		return\n	}\n", "", "", hunter{}},
 	{"join-without-high-watermark", "R5", "replication/machine/isr.go", "p.InISR || p.Offset < m.hw || p.Offset < m.epochStart || now", "p.InISR || now", "", hunter{}},
-	{"lossy-stays-eligible", "R7", "internal/controller/machine/election.go", "			c.lossy = []int32{id}\n", "", "wipe,kill,isolate", hunter{}},
-	{"unclean-election", "R8", "internal/controller/machine/election.go", "	if c.election == unclean {\n		for", "	{\n		for", "", hunter{}},
+	{"lossy-stays-eligible", "R7", "internal/controller/machine/election.go", " && c.left[id] < lossy && !slices", " && !slices", "wipe,kill,isolate", hunter{}},
+	{"unclean-election", "R8", "internal/controller/machine/election.go", "	if c.election == unclean {\n		var living", "	{\n		var living", "", hunter{}},
 }

@@ -286,7 +286,7 @@ func TestIncarnation(t *testing.T) {
 	d = open()
 	require.Equal(t, first, name(d))
 	kind, epoch := d.Restart()
-	require.Equal(t, Crashed, kind)
+	require.Equal(t, Rebooted, kind)
 	require.EqualValues(t, 7, epoch)
 	require.NoError(t, d.Close(7))
 	d = open()

@@ -482,8 +482,8 @@ func (m model) recovered(disk *vfs.Mem, k crashKind, seed uint64) (w *world, err
 	if err := m.checkRestart(kind, epoch, k); err != nil {
 		return w, err
 	}
-	w.m.claimed = m.claimed && kind == Crashed
-	whole := clean || kind == Crashed && k.lossless // every record that was appended is there
+	w.m.claimed = m.claimed && (kind == Crashed || kind == Rebooted)
+	whole := clean || kind == Crashed // every record that was appended is there
 	w.logs = make([]*Log, len(m.logs))
 	for i := range w.m.logs {
 		lm := &w.m.logs[i]
@@ -516,14 +516,17 @@ func (m model) recovered(disk *vfs.Mem, k crashKind, seed uint64) (w *world, err
 
 // checkRestart compares what a directory says of its last life with what is known of it. That a record is missing that the answer says is there is found where the logs are compared.
 func (m *model) checkRestart(kind Restart, epoch int64, k crashKind) error {
+	claims := kind == Crashed || kind == Rebooted // all that was confirmed
 	switch {
-	case kind == Clean && !m.stopped.allows(epoch), kind == Crashed && !m.epoch.allows(epoch):
+	case kind == Crashed && !k.lossless:
+		return errors.New("the power went, and it is taken for the end of the process alone")
+	case kind == Clean && !m.stopped.allows(epoch), claims && !m.epoch.allows(epoch):
 		return fmt.Errorf("%v restart of epoch %d, want %v, or %v", kind, epoch, m.epoch, m.stopped)
 	case kind == Lossy && epoch != -1:
 		return fmt.Errorf("lossy restart of epoch %d", epoch)
-	case kind == Crashed && k.lossy && k.lossless:
+	case claims && k.lossy && k.lossless:
 		return errors.New("not lossy, though a sync had failed")
-	case kind == Crashed && m.relaxed.now && !k.lossless && m.marker == noMarker:
+	case claims && m.relaxed.now && !k.lossless && m.marker == noMarker:
 		return errors.New("not lossy, though records were confirmed before they were synced and the power went")
 	case kind == Lossy && m.claimed && !m.relaxed.next && !k.failed && m.marker == noMarker:
 		return errors.New("lossy without a reason")

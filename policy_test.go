@@ -61,6 +61,7 @@ var imports = []struct {
 	{"internal/groups", "internal/groups/embedded internal/groups/entry internal/groups/machine internal/groups/partition internal/invariants log log/record replication"},
 	{"internal/broker", "internal/acl internal/commit internal/configs internal/controller internal/dice internal/groups internal/groups/embedded internal/groups/machine internal/groups/partition internal/invariants internal/sasl internal/vfs log log/record replication transport"},
 	{"cluster", "internal/acl internal/broker internal/commit internal/configs internal/controller internal/guard internal/invariants internal/sasl internal/vfs log log/record producer consumer replication transport"},
+	{"internal/sim/exact", ""}, // a command
 	{"internal/sim", "cluster consumer internal/history internal/vfs log log/record producer transport"},
 	{"cluster/clustertest", "cluster consumer internal/history internal/sim internal/vfs log log/record producer transport"},
 }

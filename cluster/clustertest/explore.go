@@ -34,8 +34,8 @@ type Exploration struct {
 // The story is called in a bubble (testing/synctest) when all nodes are up. It lets the faults begin (Sim.Begin), does its work until they are over (Sim.Over), and checks. Its clients are its own
 // code: they reach the cluster through Sim.Client or, foreign ones, by Sim.Network and Sim.Addrs.
 //
-// When a run fails, Explore looks for the fewest faults with which the seed still fails, and prints them, with what happened and how to repeat it. Other seeds are then not tried. Explore uses one processor, so
-// that a seed makes the same run each time, as far as the story's own goroutines let it.
+// When a run fails, Explore looks for the fewest faults with which the seed still fails, and prints them, with what happened and how to repeat it. Other seeds are then not tried. A seed
+// makes the same run each time with the runtime that go test -overlay="$(go run github.com/insynclog/insync/internal/sim/exact)" takes; with Go's own it does so often, for Explore uses one processor.
 func Explore(t *testing.T, x Exploration, story func(*Sim)) {
 	t.Helper()
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))

@@ -15,9 +15,22 @@
 // clock of the bubble moves only when everything is blocked, so that events come one at a time and in the same order each time. All randomness comes from crypto/rand, which the run replaces
 // (testing/cryptotest), or is handed in.
 //
-// Result.Digest is a sum over all events with their times; two runs of a seed are the same run if it is equal. What is left to chance is the order of goroutines that become runnable at one instant, and
-// of the cases of a select that are ready at once: with GOMAXPROCS=1, 24 of 30 seeds repeat exactly where faults begin for 2 s,
-// and 9 of 20 at full length: see TestReplay. One goroutine that is early by an instant has a heartbeat or a dial begin elsewhere, and all that follows.
+// Result.Digest is a sum over all events with their times; two runs of a seed are the same run if it is equal. What that takes is a runtime that leaves nothing to chance: package exact makes it of the Go in
+// use, for go build's -overlay. With it a seed makes the same run in each process, whatever ran before and however busy the machine is; TestReplay holds the seeds to that, and what a failed seed prints uses it:
+//
+//	go test -overlay="$(go run ./internal/sim/exact)" ./internal/sim -run 'TestSim$' -sim.first=7 -sim.seeds=1
+//
+// Whoever hunts does it with the overlay, for what is found without may not come back: of ten seeds at full length five make the same run four times on a busy machine (TestReplay -sim.exact=false counts). One goroutine
+// that is early by an instant has a heartbeat or a dial begin elsewhere, and all that follows. What is chance in the ordinary runtime, with one processor and no garbage collection:
+//
+//   - A goroutine that has run for 10 ms of real time, or whose thread the machine has stopped meanwhile, goes behind all others. No code can prevent that: with all other chance gone, still half of the seeds differ on a
+//     busy machine.
+//   - Which of several ready cases a select takes. A select that has to wait is woken by the first that comes, which is no chance: so where two may be ready before, ask for one after the other.
+//   - Which timer of an instant is first. Those who wait for the same time from the same instant on should not: the network, disks, nodes and clients of a run begin at times of their own (World.unique).
+//   - Where a range over a map begins. What it does must not depend on it: sort the keys, if others see the order. That of keys that are pointers, or hold some, is chance with the overlay, too.
+//   - When those who yield (runtime.Gosched) run again: each 61st turn of a count that goes on from run to run.
+//   - Who gets a mutex that somebody waited for longer than 1 ms of real time. No lock is held across anything that blocks, so that nobody waits.
+//   - System calls within the bubble, and what they answer. There are none: disks and network are memory, a trace as well.
 //
 // A story is what an application does: it runs beside the faults, with clients on hosts of their own, and judges what came of it. Load is the one that is built in: producers, consumers,
 // a group whose members come, leave and die, an operator who moves replicas and leaders, a topic that is made and deleted again and again; a seed decides who of them is there (Cast). They write down what they do and

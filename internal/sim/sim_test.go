@@ -1,7 +1,6 @@
 package sim_test
 
 import (
-	"bufio"
 	"bytes"
 	"flag"
 	"fmt"
@@ -32,8 +31,6 @@ var (
 	hunt   = flag.Duration("sim.hunt", 0, "TestSim ends with the first seed that fails, or with this time, and says no more than why; 0: it does not")
 	shrink = flag.Int("sim.shrink", 60, "how many runs the search for the fewest faults of a seed that failed takes at most; 0: the next seed follows without")
 	syncs  = flag.String("sim.sync", "", "when TestSim's records are synced: always, interval, never; none: the seed decides")
-	length = flag.Duration("sim.length", 2*time.Second, "for how long faults may begin in TestReplay; 0: the seed decides")
-	again  = flag.Int("sim.again", 2, "how often TestReplay runs each seed")
 )
 
 // few is how many there are of something, with the race detector and without.
@@ -51,15 +48,14 @@ func one(t testing.TB) {
 }
 
 func run(t *testing.T, c sim.Config, name string) sim.Result {
+	var events bytes.Buffer // not a file: a system call is a chance for others to run
 	if *trace != "" {
-		f, err := os.Create(fmt.Sprintf("%s-%d-%s", *trace, c.Seed, name))
-		require.NoError(t, err)
-		defer f.Close()
-		b := bufio.NewWriter(f)
-		defer b.Flush()
-		c.Trace = b
+		c.Trace = &events
 	}
 	r := sim.Run(t, c)
+	if *trace != "" {
+		require.NoError(t, os.WriteFile(fmt.Sprintf("%s-%d-%s", *trace, c.Seed, name), events.Bytes(), 0o644))
+	}
 	if *verb {
 		fmt.Println(strings.Join(r.Log, "\n"))
 	}
@@ -191,7 +187,7 @@ func explain(t *testing.T, c sim.Config, r sim.Result) {
 	var ops bytes.Buffer
 	assert.NoError(t, history.Write(&ops, r.History))
 	assert.NoError(t, os.WriteFile(file+".history", ops.Bytes(), 0o644))
-	t.Logf("it fails as well with these faults alone:\n%s\nrepeat with\n\tgo test ./internal/sim -run 'TestSim$' -sim.first=%d -sim.faults=%s -sim.v\nthe history of its clients is in %s.history\nwhat happened then:\n%s",
+	t.Logf("it fails as well with these faults alone:\n%s\nrepeat with\n\tgo test -overlay=\"$(go run ./internal/sim/exact)\" ./internal/sim -run 'TestSim$' -sim.first=%d -sim.faults=%s -sim.v\n(a run that was found without -overlay may need to be repeated without, some times)\nthe history of its clients is in %s.history\nwhat happened then:\n%s",
 		strings.Join(lines, "\n"), c.Seed, file, file, strings.Join(r.Log, "\n"))
 }
 
@@ -246,28 +242,4 @@ func TestActionText(t *testing.T) {
 		_, err := sim.ParseAction(bad)
 		require.Error(t, err, "%q", bad)
 	}
-}
-
-// TestReplay tells how many of the seeds make the same run each time: of short runs, for each step may be one where chance comes in.
-func TestReplay(t *testing.T) {
-	if raced {
-		t.Skip("the race detector shuffles goroutines")
-	}
-	one(t)
-	same, n := 0, max(10, *seeds/4)
-	for seed := *first; seed < *first+uint64(n); seed++ {
-		digests := map[uint64]bool{}
-		for i := range *again {
-			r := run(t, sim.Config{Seed: seed, Length: *length}, fmt.Sprint(i))
-			digests[r.Digest] = true
-			if *verb || *trace != "" {
-				fmt.Printf("seed %d: %d events, digest %x, %v, %v\n", seed, r.Events, r.Digest, r.Virtual, r.Problems)
-			}
-		}
-		if len(digests) == 1 {
-			same++
-		}
-	}
-	t.Logf("%d of %d seeds made the same run %d times", same, n, *again)
-	assert.NotZero(t, same)
 }

@@ -1,0 +1,116 @@
+package sim_test
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/insynclog/insync/internal/sim"
+)
+
+var (
+	length  = flag.Duration("sim.length", 0, "for how long faults may begin in TestReplay; 0: the seed decides")
+	again   = flag.Int("sim.again", 2, "how many processes TestReplay runs the seeds in")
+	exactly = flag.Bool("sim.exact", true, "TestReplay has them run with the runtime of internal/sim/exact, and all must be the same; false: with the ordinary one, to count how many are")
+	digests = flag.String("sim.digests", "", "TestDigests tells the digests of the seeds, which it runs up or down")
+)
+
+// A seed makes the same run each time: in another process, and whatever ran in it before. The programs are built with a runtime that leaves nothing to chance: see internal/sim/exact.
+func TestReplay(t *testing.T) {
+	if raced {
+		t.Skip("the race detector shuffles goroutines")
+	}
+	if !strings.HasPrefix(runtime.Version(), "go1.26") {
+		t.Skip("internal/sim/exact knows Go 1.26's runtime")
+	}
+	program := filepath.Join(t.TempDir(), "sim.test")
+	build := []string{"test", "-c", "-vet=off", "-o", program}
+	if *exactly {
+		overlay := command(t, "go", "run", "./exact")
+		build = append(build, "-overlay="+strings.TrimSpace(overlay))
+	}
+	command(t, "go", append(build, ".")...)
+	told := make([]string, *again)
+	t.Run("processes", func(t *testing.T) {
+		for i := range told {
+			t.Run(fmt.Sprint(i), func(t *testing.T) {
+				t.Parallel()
+				args := []string{
+					"-test.run=^TestDigests$", "-test.v", "-sim.digests=" + []string{"up", "down"}[i%2],
+					fmt.Sprintf("-sim.first=%d", *first), fmt.Sprintf("-sim.seeds=%d", *seeds), fmt.Sprintf("-sim.length=%v", *length),
+				}
+				if *trace != "" {
+					args = append(args, fmt.Sprintf("-sim.trace=%s-%d", *trace, i))
+				}
+				told[i] = command(t, program, args...)
+			})
+		}
+	})
+	same := 0
+	for seed := *first; seed < *first+uint64(*seeds); seed++ {
+		runs := map[string]bool{}
+		for _, out := range told {
+			line, ok := found(out, fmt.Sprintf("seed %d: ", seed))
+			require.True(t, ok, "%s", out)
+			runs[line] = true
+		}
+		if len(runs) == 1 {
+			same++
+		} else if *exactly {
+			t.Errorf("seed %d made other runs: %v", seed, runs)
+		}
+	}
+	t.Logf("%d of %d seeds made the same run in %d processes", same, *seeds, *again)
+	assert.NotZero(t, same)
+}
+
+// command returns what a program prints. It has to end well.
+func command(t *testing.T, name string, args ...string) string {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
+	defer cancel()
+	c := exec.CommandContext(ctx, name, args...)
+	var complaints strings.Builder
+	c.Stderr = &complaints
+	out, err := c.Output()
+	require.NoError(t, err, "%s %v:\n%s%s", name, args, out, complaints.String())
+	return string(out)
+}
+
+// found returns the line of out that begins so.
+func found(out, prefix string) (string, bool) {
+	for line := range strings.Lines(out) {
+		if strings.HasPrefix(line, prefix) {
+			return strings.TrimSpace(line), true
+		}
+	}
+	return "", false
+}
+
+// TestDigests is what TestReplay has its programs run.
+func TestDigests(t *testing.T) {
+	if *digests == "" {
+		t.Skip("-sim.digests says how")
+	}
+	one(t)
+	for i := range uint64(*seeds) {
+		seed := *first + i
+		if *digests == "down" {
+			seed = *first + uint64(*seeds) - 1 - i
+		}
+		r := run(t, sim.Config{Seed: seed, Length: *length}, "digest")
+		fmt.Fprintf(os.Stdout, "seed %d: %d events, digest %x, %v\n", seed, r.Events, r.Digest, r.Virtual)
+		for _, p := range r.Problems {
+			t.Errorf("seed %d, to be repeated with -sim.first=%d -sim.seeds=1 and the runtime of internal/sim/exact: %s", seed, seed, p)
+		}
+	}
+}

@@ -6,13 +6,17 @@
 // ready cases, timers of one instant and ranges over maps draw from the seed that testing/cryptotest was given, so that another seed is another chance. What it changes is in changes; the files are copies
 // of those of the Go in use, in the user's cache directory, and nothing is downloaded. The first build makes all of the standard library anew, which takes a minute of a processor; go keeps it.
 //
+// Of any other Go than the one it knows, file by file, it changes nothing: it says so and fails, and what is started with the empty output runs with the ordinary runtime.
+//
 // What is left is what depends on addresses, as the order of a map whose keys are pointers, and a system call within the bubble that takes longer than some microseconds.
 package main
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -100,19 +104,30 @@ func goroot() (string, error) {
 	return strings.TrimSpace(string(out)), nil
 }
 
-// changed returns the files of the standard library that are another, by name.
+// errAnotherGo says what to do without.
+var errAnotherGo = errors.New("another Go than " + knows + ", for which the changes are made: go test without -overlay, where a seed may make another run the next time")
+
+// changed returns the files of the standard library that are another, by name. It changes all of them or, if one of them is not known to the byte, none.
 func changed(root string) (map[string]string, error) {
 	files := map[string]string{}
-	for _, c := range changes {
-		if files[c.file] == "" {
-			text, err := os.ReadFile(filepath.Join(root, "src", filepath.FromSlash(c.file)))
-			if err != nil {
-				return nil, err
-			}
-			files[c.file] = strings.ReplaceAll(string(text), "\r\n", "\n")
+	for name, known := range sums {
+		file := filepath.Join(root, "src", filepath.FromSlash(name))
+		text, err := os.ReadFile(file)
+		if errors.Is(err, os.ErrNotExist) {
+			return nil, fmt.Errorf("%w (there is no %s)", errAnotherGo, file)
 		}
+		if err != nil {
+			return nil, err
+		}
+		text = bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n"))
+		if sum := sha256.Sum256(text); hex.EncodeToString(sum[:]) != known {
+			return nil, fmt.Errorf("%w (%s differs)", errAnotherGo, file)
+		}
+		files[name] = string(text)
+	}
+	for _, c := range changes {
 		if n := strings.Count(files[c.file], c.from); n != 1 {
-			return nil, fmt.Errorf("%s of this Go has %d times, not once, what is to be changed: %q; changes are of %s", c.file, n, c.from, knows)
+			return nil, fmt.Errorf("a mistake in changes: %s has %d times, not once: %q", c.file, n, c.from)
 		}
 		files[c.file] = strings.Replace(files[c.file], c.from, c.to, 1)
 	}

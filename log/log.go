@@ -27,9 +27,10 @@ type Log struct {
 	// syncedStart is the durable log start; stored under the flush slot.
 	syncedStart atomic.Int64
 	closed      atomic.Bool
-	cuts        atomic.Int64                 // truncations so far; raised under the flush slot
+	cuts        atomic.Int64                 // begins and ends of truncations so far; raised under the flush slot
 	failure     atomic.Pointer[StorageError] // set once
 	repairs     repairs
+	stopper     atomic.Pointer[age] // of the last retention; nil: not known
 
 	compacting slot        // taken by a compaction
 	ending     atomic.Bool // compactions end

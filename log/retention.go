@@ -19,13 +19,16 @@ func (l *Log) Retain(r Retention, now time.Time) (offset int64, err error) {
 	if err := l.usable(); err != nil {
 		return 0, err
 	}
-	o := l.offsets.load()
-	segs, release, err := l.acquireAll()
-	if err != nil {
-		return 0, err
-	}
-	defer release()
 	now = l.wall(now)
+	err = l.retry(func() error {
+		offset, err = l.retain(r, now)
+		return err
+	})
+	return offset, err
+}
+
+func (l *Log) retain(r Retention, now time.Time) (offset int64, err error) {
+	segs, o := *l.segments.Load(), l.offsets.load()
 	total := int64(0)
 	for _, s := range segs {
 		total += s.SizeBytes()
@@ -74,17 +77,36 @@ func (l *Log) acquireAll() (segs []*segment.Segment, release func(), err error) 
 	return segs, release, err
 }
 
-// older tells whether all records of a segment are older than age.
-func (l *Log) older(s *segment.Segment, end int64, age time.Duration, now time.Time) (bool, error) {
-	if age < 0 {
+// age is the largest timestamp of a segment, -1 without any, up to an end. A retention stops at a segment that it comes upon again and again until that is old enough: it is read once.
+type age struct {
+	segment   *segment.Segment
+	end, cuts int64
+	largest   int64
+}
+
+// older tells whether all records of a segment are older than limit. Error: segment.ErrDeleted if the log has just let it go.
+func (l *Log) older(s *segment.Segment, end int64, limit time.Duration, now time.Time) (bool, error) {
+	if limit < 0 {
 		return false, nil
 	}
-	ts, at, ok, err := s.LargestTimestamp(s.BaseOffset(), end)
-	if err != nil || !ok {
-		return false, err
+	a := l.stopper.Load()
+	if cuts := l.cuts.Load(); a == nil || a.segment != s || a.end != end || a.cuts != cuts {
+		if !s.Acquire() {
+			return false, segment.ErrDeleted
+		}
+		defer s.Release() // what it says was read for nothing but this
+		ts, at, ok, err := s.LargestTimestamp(s.BaseOffset(), end)
+		if err != nil {
+			return false, err
+		}
+		a = &age{s, end, cuts, -1}
+		if ok {
+			a.largest = ts
+			at.Release()
+		}
+		l.stopper.Store(a)
 	}
-	at.Release()
-	return ts >= 0 && now.Sub(time.UnixMilli(ts)) > age, nil
+	return a.largest >= 0 && now.Sub(time.UnixMilli(a.largest)) > limit, nil
 }
 
 // Roll begins a new segment, so that all there is can be given up. An empty one stays. A call of the owner, as Append is. Errors: ErrClosed, *StorageError.

@@ -133,3 +133,50 @@ func TestRetainAll(t *testing.T) {
 	require.ErrorIs(t, err, ErrClosed)
 	require.ErrorIs(t, l.Roll(), ErrClosed)
 }
+
+// What a retention remembers of a segment does not outlive a truncation, also one that the next records make up for, or in the middle of which it looked.
+func TestRetainAfterATruncation(t *testing.T) {
+	disk := vfs.NewMem()
+	d := openDir(t, disk, "/d")
+	l, err := d.OpenLog("t", 0, TopicID{1}, Config{TimestampAfterMax: 1000 * time.Hour})
+	require.NoError(t, err)
+	fill := func(age time.Duration) {
+		t.Helper()
+		b := record.NewBuilder(record.BuilderConfig{})
+		b.Append(&record.Record{Value: []byte("v"), Timestamp: testTime.Add(-age)})
+		batch, err := b.Build(nil)
+		require.NoError(t, err)
+		_, err = l.Append(batch, AppendOptions{Now: testTime, LeaderEpoch: 1})
+		require.NoError(t, err)
+		_, err = l.Sync()
+		require.NoError(t, err)
+		l.SetHighWatermark(l.Offsets().LogEndOffset)
+	}
+	at := func() int64 {
+		t.Helper()
+		offset, err := l.Retain(Retention{Age: time.Hour, Bytes: -1}, testTime)
+		require.NoError(t, err)
+		return offset
+	}
+	fill(3 * time.Hour)
+	fill(time.Minute)
+	assert.Zero(t, at())
+	require.NoError(t, l.TruncateTo(1))
+	fill(2 * time.Hour)
+	assert.EqualValues(t, 2, at(), "they are old, all of them")
+
+	looks := 0
+	disk.SetFault(func(op vfs.Op) error {
+		if op.Kind.Changes() {
+			looks++
+			at()
+		}
+		return nil
+	})
+	require.NoError(t, l.TruncateTo(1))
+	disk.SetFault(nil)
+	require.Positive(t, looks)
+	fill(time.Minute)
+	assert.Zero(t, at(), "one is young")
+	require.NoError(t, d.Close(-1))
+}

@@ -29,6 +29,7 @@ func (l *Log) TruncateTo(offset int64) error {
 // 2. whole segments go, the last first; 3. the one that holds offset is cut.
 func (l *Log) truncateTo(offset int64) error {
 	l.cuts.Add(1)
+	defer l.cuts.Add(1)
 	segs := *l.segments.Load()
 	keep := floorSegment(segs, offset) + 1
 	// The log will end below offset if that is inside a batch, or behind one that compaction has removed.
@@ -154,6 +155,7 @@ func (l *Log) TruncateFullyAndStartAt(offset int64) error {
 
 func (l *Log) restartAt(offset int64) error {
 	l.cuts.Add(1)
+	defer l.cuts.Add(1)
 	if err := l.disclaim(-1, offset); err != nil {
 		return err
 	}

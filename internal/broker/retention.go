@@ -3,6 +3,8 @@ package broker
 import (
 	"time"
 
+	"github.com/insynclog/insync/internal/configs"
+	"github.com/insynclog/insync/internal/controller"
 	"github.com/insynclog/insync/log"
 )
 
@@ -14,12 +16,17 @@ const (
 // retain gives up what the topics' retention says. Compacted topics that do not say delete, too, keep everything from their log start on.
 func (b *Broker) retain(now time.Time, believeAges bool) {
 	img := b.metadataImage()
+	confs := map[*controller.Topic]configs.Topic{}
 	for _, p := range b.replicas.all() {
 		t := img.TopicIDs[p.id]
 		if p.replica == nil || t == nil || b.ctx.Err() != nil {
 			continue
 		}
-		conf := b.effective(img, t)
+		conf, known := confs[t]
+		if !known {
+			conf = b.effective(img, t)
+			confs[t] = conf
+		}
 		if !conf.CleanupDelete {
 			continue
 		}

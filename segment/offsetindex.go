@@ -8,14 +8,19 @@ type offsetIndex struct {
 	indexFile
 }
 
-// lookup returns the last entry whose offset is at most base+rel; ok is false when there is none.
-func (x *offsetIndex) lookup(rel int64) (e offsetEntry, ok bool, err error) {
+// lookup returns the last entry whose offset is at most base+rel, and how many bytes further on the next entry is, 0 without; ok is false when there is none.
+func (x *offsetIndex) lookup(rel int64) (e offsetEntry, gap int64, ok bool, err error) {
 	err = x.view(func(data []byte, n int) {
-		if i := searchOffsets(data, n, rel); i >= 0 {
-			e, ok = getOffsetEntry(data[i*offsetEntrySize:]), true
+		i := searchOffsets(data, n, rel)
+		if i < 0 {
+			return
+		}
+		e, ok = getOffsetEntry(data[i*offsetEntrySize:]), true
+		if i+1 < n {
+			gap = max(0, int64(getOffsetEntry(data[(i+1)*offsetEntrySize:]).pos)-int64(e.pos))
 		}
 	})
-	return e, ok, err
+	return e, gap, ok, err
 }
 
 // lookupPosition returns the last entry whose position is at most pos; ok is false when there is none.

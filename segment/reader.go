@@ -75,13 +75,13 @@ func (s *Segment) Read(offset, end int64, limit int, atLeastOne bool) (Slice, er
 	if offset >= latest.offset || end <= offset {
 		return Slice{}, nil
 	}
-	from, base, err := s.startOf(t, latest, offset)
+	from, err := s.startOf(t, latest, offset)
 	if err != nil {
 		return Slice{}, s.unlessCut(cuts, err)
 	}
 	to := latest.pos
 	if end < latest.offset {
-		b, _, err := s.startOf(t, latest, end)
+		b, err := s.startOf(t, latest, end)
 		if err != nil {
 			return Slice{}, s.unlessCut(cuts, err)
 		}
@@ -95,11 +95,11 @@ func (s *Segment) Read(offset, end int64, limit int, atLeastOne bool) (Slice, er
 	if to <= from.pos {
 		return Slice{}, nil
 	}
-	if base < 0 {
+	if from.base < 0 {
 		// The tail did not know the batch, the walk did not come past it: it is the one the boundary is in front of.
-		base = from.offset
+		from.base = from.offset
 	}
-	return s.slice(base, from.pos, to-from.pos, cuts)
+	return s.slice(from.base, from.pos, to-from.pos, cuts)
 }
 
 // slice makes a Slice with a reference and a pin of its own; an empty one if the owner has let the segment go. The caller holds a reference.
@@ -123,41 +123,48 @@ func (s *Segment) unlessCut(cuts int64, err error) error {
 	return err
 }
 
-// startOf returns the boundary in front of the batch that holds offset or is the first behind it, and that batch's base offset.
+// start is the boundary in front of a batch.
+type start struct {
+	boundary
+	base int64 // of the batch
+	next int64 // position behind the batch; 0 if nobody has looked
+}
+
+// startOf returns the start of the batch that holds offset or is the first behind it.
 // For an offset at or above the end of the segment it is the end.
-func (s *Segment) startOf(t *tail, latest boundary, offset int64) (boundary, int64, error) {
+func (s *Segment) startOf(t *tail, latest boundary, offset int64) (start, error) {
 	if offset >= latest.offset {
-		return latest, latest.offset, nil
+		return start{boundary: latest, base: latest.offset}, nil
 	}
 	if b, base, ok := t.floor(offset); ok {
-		return b, base, nil
+		return start{boundary: b, base: base}, nil
 	}
 	return s.walkTo(latest, offset)
 }
 
 // walkTo is startOf by the offset index and the headers.
-func (s *Segment) walkTo(latest boundary, offset int64) (boundary, int64, error) {
+func (s *Segment) walkTo(latest boundary, offset int64) (start, error) {
 	f, err := s.pin()
 	if err != nil {
-		return boundary{}, 0, err
+		return start{}, err
 	}
 	defer f.unpin()
 	sc := headerScans.Get().(*scan)
 	defer headerScans.Put(sc)
 	if err := s.seek(sc, f, latest, offset); err != nil {
-		return boundary{}, 0, err
+		return start{}, err
 	}
 	for {
 		at := boundary{offset: sc.expect, pos: sc.pos}
 		h, _, err := sc.next()
 		if errors.Is(err, errEnd) {
-			return latest, latest.offset, nil
+			return start{boundary: latest, base: latest.offset}, nil
 		}
 		if err != nil {
-			return boundary{}, 0, s.scanError(sc, err)
+			return start{}, s.scanError(sc, err)
 		}
 		if h.NextOffset() > offset {
-			return at, h.BaseOffset(), nil
+			return start{boundary: at, base: h.BaseOffset(), next: sc.pos}, nil
 		}
 	}
 }
@@ -173,15 +180,30 @@ func (s *Segment) seek(sc *scan, f *logFile, latest boundary, offset int64) erro
 	if s.suspect.Load() {
 		return nil
 	}
-	e, ok, err := s.offsets.lookup(offset - s.base)
+	e, gap, ok, err := s.offsets.lookup(offset - s.base)
 	if err != nil || !ok {
 		return err
 	}
-	return s.enter(sc, latest, e)
+	return s.enter(sc, latest, e, stepOver(gap))
 }
 
-// enter starts a scan at an entry of the offset index, if the batch there is the one that the entry names; else at the base.
-func (s *Segment) enter(sc *scan, latest boundary, e offsetEntry) error {
+// stepOver is how much a scan is to read at a time that looks for a batch in front of the next entry of the offset index, which is gap bytes on: all headers on the way at once, or where batches are large little more than
+// a header. 0, as much as it can, where there is no next entry.
+func stepOver(gap int64) int {
+	switch {
+	case gap == 0:
+		return 0
+	case gap+record.HeaderSize <= headerScanBytes:
+		return int(gap) + record.HeaderSize
+	}
+	return wideStepBytes
+}
+
+// wideStepBytes is what is read at a time where the entries of the offset index are far apart. Some batch on the way is large, but there may be small ones, too.
+const wideStepBytes = 512
+
+// enter starts a scan at an entry of the offset index, if the batch there is the one that the entry names; else at the base. From the entry on it reads step bytes at a time, if that is not 0.
+func (s *Segment) enter(sc *scan, latest boundary, e offsetEntry, step int) error {
 	if int64(e.pos) >= latest.pos {
 		return nil // of a batch that is not published yet, or damaged: from the base it is found either way
 	}
@@ -191,6 +213,7 @@ func (s *Segment) enter(sc *scan, latest boundary, e offsetEntry) error {
 	err := errEnd
 	if e.pos > 0 {
 		sc.reset(f, s.base, int64(e.pos), latest.pos, s.base)
+		sc.step = step
 		h, size, err = sc.next()
 	}
 	if err == nil && h.LastOffset() == s.base+int64(e.rel) {
@@ -212,7 +235,14 @@ func isBadBatch(err error) bool {
 }
 
 // cut returns the last batch boundary at or below from+limit, a position in (from, to]; if there is none, from itself or, with atLeastOne, the end of the first batch.
-func (s *Segment) cut(t *tail, latest, from boundary, limit, to int64, atLeastOne bool) (int64, error) {
+func (s *Segment) cut(t *tail, latest boundary, from start, limit, to int64, atLeastOne bool) (int64, error) {
+	if from.next > from.pos && from.next >= from.pos+limit {
+		// No other batch fits than the first, whose end is known: there is nothing to look up.
+		if from.next == from.pos+limit || atLeastOne {
+			return from.next, nil
+		}
+		return from.pos, nil
+	}
 	if b, _, ok := t.floorPosition(from.pos + limit); ok && b.pos > from.pos {
 		return b.pos, nil
 	}
@@ -230,7 +260,7 @@ func (s *Segment) cut(t *tail, latest, from boundary, limit, to int64, atLeastOn
 			return 0, err
 		}
 		if ok && int64(e.pos) > from.pos {
-			if err := s.enter(sc, latest, e); err != nil {
+			if err := s.enter(sc, latest, e, 0); err != nil {
 				return 0, err
 			}
 			if sc.pos < from.pos {
@@ -259,7 +289,7 @@ func (s *Segment) cut(t *tail, latest, from boundary, limit, to int64, atLeastOn
 func (s *Segment) Headers(offset, end int64, fn func(h record.Batch, pos, size int64) bool) error {
 	t := s.tail.Load()
 	latest := t.latest()
-	b, _, err := s.startOf(t, latest, offset)
+	b, err := s.startOf(t, latest, offset)
 	if err != nil {
 		return err
 	}

@@ -75,7 +75,7 @@ func (s *Segment) enterLast(sc *scan, f *logFile, size int64) error {
 	sc.reset(f, s.base, 0, size, s.base)
 	if ok {
 		s.suspect.Store(false)
-		if err := s.enter(sc, boundary{pos: size}, e); err != nil {
+		if err := s.enter(sc, boundary{pos: size}, e, 0); err != nil {
 			return err
 		}
 		if !s.suspect.Load() {
@@ -129,8 +129,8 @@ func (s *Segment) resume(sc *scan, e offsetEntry) (ok bool, err error) {
 // index that lost its end would not know. Timestamps mostly rise, so the way is mostly short.
 func (s *Segment) largestIn(e timeEntry, end int64) (bool, error) {
 	offset := s.base + int64(e.rel)
-	at, base, err := s.walkTo(boundary{offset: offset + 1, pos: end}, offset)
-	if err != nil || base > offset {
+	at, err := s.walkTo(boundary{offset: offset + 1, pos: end}, offset)
+	if err != nil || at.base > offset {
 		return false, ignoreCorrupt(err)
 	}
 	f, err := s.pin()

@@ -36,6 +36,7 @@ type scan struct {
 	limit  int64 // highest offset that a batch may end with: an index could not tell of more
 
 	buf    []byte
+	step   int // how much to read at once, if it is less than buf; 0 is all of buf
 	bufPos int64
 	bufLen int
 }
@@ -47,13 +48,16 @@ func (sc *scan) reset(f vfs.File, base, pos, end, expect int64) {
 	if base < sc.limit-math.MaxInt32 {
 		sc.limit = base + math.MaxInt32
 	}
-	sc.bufLen = 0
+	sc.bufLen, sc.step = 0, 0
 }
 
 // peek returns n bytes at pos, n <= len(buf). The bytes are valid until the next call.
 func (sc *scan) peek(pos int64, n int) ([]byte, error) {
 	if pos < sc.bufPos || pos+int64(n) > sc.bufPos+int64(sc.bufLen) {
 		want := int(min(int64(len(sc.buf)), sc.end-pos))
+		if sc.step > 0 {
+			want = min(want, max(n, sc.step))
+		}
 		if want < n {
 			return nil, io.ErrUnexpectedEOF
 		}

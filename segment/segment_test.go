@@ -141,31 +141,61 @@ func TestParseTxnIndex(t *testing.T) {
 
 // TestReadEverywhere reads from every offset to every end with several limits, through the tail and through the index.
 func TestReadEverywhere(t *testing.T) {
-	m := newDisk(t)
-	s, err := Create(testConfig(m), 100)
-	require.NoError(t, err)
 	var batches []record.Batch
-	pos := []int64{0}
 	for offset, n := int64(100), 1; len(batches) < 30; n = n%3 + 1 {
 		if len(batches)%7 == 3 {
 			offset += 2 // a gap, as compaction leaves them
 		}
 		b := batchAt(t, offset, n, testMillis)
-		require.NoError(t, s.Append(nil, b, 0))
 		batches = append(batches, b)
-		pos = append(pos, pos[len(pos)-1]+int64(len(b)))
 		offset = b.NextOffset()
+	}
+	readEverywhere(t, batches, testConfig(newDisk(t)))
+}
+
+// TestReadEverywhereLarge is TestReadEverywhere with some batches larger than all that is read of headers at once, and small ones in between.
+func TestReadEverywhereLarge(t *testing.T) {
+	var batches []record.Batch
+	offset := int64(100)
+	for i := range 30 {
+		size := []int{1, 1, 1500, 1, 9000, 1, 1, 1, 5000, 40000}[i%10] + i
+		b := record.NewBuilder(record.BuilderConfig{})
+		b.Append(&record.Record{Value: make([]byte, size), Timestamp: time.UnixMilli(testMillis)})
+		out, err := b.Build(nil)
+		require.NoError(t, err)
+		record.Batch(out).PutBaseOffset(offset)
+		batches = append(batches, out)
+		offset++
+	}
+	c := testConfig(newDisk(t))
+	c.IndexIntervalBytes = 4096
+	readEverywhere(t, batches, c)
+}
+
+// readEverywhere writes batches into a segment and reads it in all ways.
+func readEverywhere(t *testing.T, batches []record.Batch, c Config) {
+	first := batches[0].BaseOffset()
+	s, err := Create(c, first)
+	require.NoError(t, err)
+	pos := []int64{0}
+	for _, b := range batches {
+		require.NoError(t, s.Append(nil, b, 0))
+		pos = append(pos, pos[len(pos)-1]+int64(len(b)))
 	}
 	end := s.EndOffset()
 	check := func(t *testing.T, s *Segment) {
-		for from := int64(100); from <= end; from++ {
+		for from := first; from <= end; from++ {
+			i := 0
+			for i < len(batches) && batches[i].NextOffset() <= from {
+				i++
+			}
+			limits := []int{0, 1, 80, 200, 1000, 1 << 20}
+			if i < len(batches) {
+				limits = append(limits, len(batches[i])-1, len(batches[i]), len(batches[i])+1)
+			}
 			for to := from; to <= end+1; to += 1 + to%3 {
-				for _, limit := range []int{0, 1, 80, 200, 1000, 1 << 20} {
+				for _, limit := range limits {
 					for _, one := range []bool{false, true} {
-						i := 0
-						for i < len(batches) && batches[i].NextOffset() <= from {
-							i++
-						}
 						j := i
 						for j < len(batches) && batches[j].NextOffset() <= to && (pos[j+1]-pos[i] <= int64(limit) || one && j == i) {
 							j++
@@ -187,16 +217,16 @@ func TestReadEverywhere(t *testing.T) {
 	t.Run("written", func(t *testing.T) { check(t, s) })
 	require.NoError(t, s.Seal())
 	size := s.SizeBytes()
-	t.Run("sealed", func(t *testing.T) { check(t, OpenSealed(testConfig(m), 100, size, end)) })
+	t.Run("sealed", func(t *testing.T) { check(t, OpenSealed(c, first, size, end)) })
 	t.Run("activated", func(t *testing.T) {
-		a := OpenSealed(testConfig(m), 100, size, math.MaxInt64)
+		a := OpenSealed(c, first, size, math.MaxInt64)
 		require.NoError(t, a.Activate(size))
 		require.Equal(t, end, a.EndOffset())
 		check(t, a)
 	})
 	t.Run("without index", func(t *testing.T) {
-		require.NoError(t, m.Remove("/d/"+FileName(100, OffsetIndexSuffix)))
-		check(t, OpenSealed(testConfig(m), 100, size, end))
+		require.NoError(t, c.FS.Remove("/d/"+FileName(first, OffsetIndexSuffix)))
+		check(t, OpenSealed(c, first, size, end))
 	})
 }
 

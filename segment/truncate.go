@@ -3,7 +3,7 @@ package segment
 // BoundaryBelow is where Truncate with that offset would make the segment end: the end of the last batch that stays, or the base. The caller holds a reference. Safe for concurrent use.
 func (s *Segment) BoundaryBelow(offset int64) (int64, error) {
 	t := s.tail.Load()
-	at, _, err := s.startOf(t, t.latest(), max(offset, s.base))
+	at, err := s.startOf(t, t.latest(), max(offset, s.base))
 	return at.offset, err
 }
 
@@ -11,7 +11,7 @@ func (s *Segment) BoundaryBelow(offset int64) (int64, error) {
 // The segment becomes writable, whether it was sealed or not. Readers beside it may get ErrTruncated.
 func (s *Segment) Truncate(offset int64) error {
 	latest := s.tail.Load().latest()
-	at, _, err := s.startOf(s.tail.Load(), latest, max(offset, s.base))
+	at, err := s.startOf(s.tail.Load(), latest, max(offset, s.base))
 	if err != nil {
 		return err
 	}
@@ -26,7 +26,7 @@ func (s *Segment) Truncate(offset int64) error {
 	s.offsets.live, s.times.live = true, true
 	// 1. Readers learn that what they find may go. 2. They stop finding it. 3. It goes. A reader that found it in between sees the count of 1.
 	s.cuts.Add(1)
-	s.setEnd(at)
+	s.setEnd(at.boundary)
 	err = f.Truncate(at.pos)
 	s.wrote()
 	if err != nil {

@@ -71,6 +71,21 @@ type ReplicaStatus struct {
 	Role      string // leader, follower, idle, offline
 	Offsets   log.Offsets
 	Err       error // why it is offline
+
+	// The state of the partition that the replica acts on: what the controller committed, as far as the replica has heard. -1 before it has heard of any.
+	LeaderEpoch, PartitionEpoch int32
+	ISR                         []int32
+	Followers                   []FollowerStatus // of a leader
+}
+
+// FollowerStatus is what a leader knows of another replica.
+type FollowerStatus struct {
+	ID           int32
+	BrokerEpoch  int64 // of the life that fetched last; -1 unknown
+	Confirmed    int64 // up to here it has what the leader has, durably if flush.messages is 1; -1 before its first fetch in this leader epoch
+	LastCaughtUp time.Time
+	InSync       bool
+	Counts       bool // the high watermark waits for it: it is in sync, or the leader has proposed that it is
 }
 
 // CompactionStatus is how far the compaction of one log on this node is.
@@ -136,7 +151,7 @@ func (n *Node) Status() Status {
 	}
 	slices.SortFunc(s.Topics, func(a, b TopicStatus) int { return cmp.Compare(a.Name, b.Name) })
 	for _, r := range n.broker.Replicas() {
-		s.Replicas = append(s.Replicas, ReplicaStatus{Topic: r.Topic, TopicID: r.TopicID, Partition: r.Partition, Role: roleName(r.Role), Offsets: r.Offsets, Err: r.Err})
+		s.Replicas = append(s.Replicas, replicaStatus(&r))
 	}
 	for _, r := range n.broker.Repairs() {
 		s.Repairs = append(s.Repairs, repairStatus(r))
@@ -151,6 +166,32 @@ func (n *Node) Status() Status {
 		s.Compactions = append(s.Compactions, CompactionStatus{
 			Topic: c.Topic, Partition: c.Partition, FirstDirty: c.FirstDirty, DirtyRatio: c.DirtyRatio, DirtyBytes: c.DirtyBytes, Passes: c.Passes, LastRun: c.LastRun, LastTook: c.LastTook,
 			ReadBytes: c.ReadBytes, WrittenBytes: c.WrittenBytes, ReleasedBytes: c.ReleasedBytes, Err: c.Err, RetryAt: c.RetryAt,
+		})
+	}
+	return s
+}
+
+// Metadata is Status.Metadata, at no cost; -1 before there is any.
+func (n *Node) Metadata() int64 { return n.ctl.Image().Offset }
+
+// Replica is one of Status.Replicas, at the cost of that one; ok is false if the node does not have it open.
+func (n *Node) Replica(topic string, partition int32) (s ReplicaStatus, ok bool) {
+	r, ok := n.broker.Replica(topic, partition)
+	if !ok {
+		return s, false
+	}
+	st := r.Status()
+	return replicaStatus(&st), true
+}
+
+func replicaStatus(r *replication.Status) ReplicaStatus {
+	s := ReplicaStatus{
+		Topic: r.Topic, TopicID: r.TopicID, Partition: r.Partition, Role: roleName(r.Role), Offsets: r.Offsets, Err: r.Err,
+		LeaderEpoch: r.State.LeaderEpoch, PartitionEpoch: r.State.PartitionEpoch, ISR: r.State.ISR,
+	}
+	for _, f := range r.Followers {
+		s.Followers = append(s.Followers, FollowerStatus{
+			ID: f.ID, BrokerEpoch: f.BrokerEpoch, Confirmed: f.FetchOffset, LastCaughtUp: f.LastCaughtUp, InSync: f.InSync, Counts: f.Counts,
 		})
 	}
 	return s

@@ -31,6 +31,8 @@ type Progress struct {
 	LastCaughtUp   time.Time
 	LastFetch      time.Time
 	InSync         bool
+	Counts         bool // the high watermark waits for it: it is in sync, or may be by now
+	BrokerEpoch    int64
 }
 
 // Status returns a snapshot that shares no memory with the replica.
@@ -52,6 +54,7 @@ func (r *Replica) Status() Status {
 	for _, f := range m.Followers() {
 		st.Followers = append(st.Followers, Progress{
 			ID: f.ID, FetchOffset: f.Offset, LogStartOffset: f.LogStartOffset, LastCaughtUp: f.LastCaughtUp, LastFetch: f.LastFetch, InSync: f.InISR,
+			Counts: f.InMaximal, BrokerEpoch: f.BrokerEpoch,
 		})
 	}
 	return st

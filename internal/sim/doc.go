@@ -35,7 +35,10 @@
 // A story is what an application does: it runs beside the faults, with clients on hosts of their own, and judges what came of it. Load is the one that is built in: producers, consumers,
 // a group whose members come, leave and die, an operator who moves replicas and leaders, a topic that is made and deleted again and again; a seed decides who of them is there (Cast). They write down what they do and
 // see, and package history judges it; a run that fails leaves the history in a file. God's rules hold whatever the story does:
-// one leader for an epoch, in sync; its high watermark does not fall; nodes that applied the same metadata know the same; offsets in order; a leader has what was acknowledged; logs are equal byte for byte in the end.
+// one leader for an epoch, in sync; its high watermark does not fall; nodes that applied the same metadata know the same, and leaders act on nothing else; offsets in order; a leader has what was acknowledged, and believes
+// of no follower that it has more than it has; logs are equal byte for byte in the end. Of topics that are to lose nothing, as Load's are unless the seed has them synced late: who is in sync, or eligible, has everything
+// that is committed on its disk, and cuts nothing of it; the high watermark waits for all of them; what was acknowledged is on as many disks as must be in sync, or one less where a disk was lost; and who is eligible
+// follows from who left the ISR. God looks every few milliseconds, when a node tells of a change, and at a partition when a producer is told of a record of it.
 //
 // Some seeds have the load's topic synced at intervals, or never (Sync). There acknowledged records may be lost with the power of all who were in sync, if a node tells of it, with an offset that nothing before was lost from; of
 // a topic that is synced at intervals only those of the last one.

@@ -164,6 +164,7 @@ func (w *World) mayLose(n *node) bool {
 		return false
 	}
 	w.event("node %d may lose what it has", n.id)
+	w.mayHaveLost.Store(true)
 	return true
 }
 

@@ -49,6 +49,7 @@ func (c Cast) Load(w *World) {
 	}
 	l := &load{w: w, rec: w.history, open: map[string]bool{}}
 	l.topic = w.CreateTopic(cluster.TopicSpec{Name: "t", Partitions: int32(1 + rng.IntN(3)), ReplicationFactor: 3, Configs: w.plan.configs()})
+	w.strict()
 	var workers sync.WaitGroup
 	start := func(host string, do func(host string, rng *rand.Rand)) {
 		rng := rand.New(rand.NewPCG(rng.Uint64(), rng.Uint64()))

@@ -23,7 +23,7 @@ func (l *load) list(host string, rng *rand.Rand) {
 	client := l.w.Client(host, limits(rng))
 	defer client.Close()
 	for !l.w.Over() {
-		time.Sleep(l.w.pace(time.Duration(rng.ExpFloat64() * float64(200*time.Millisecond))))
+		time.Sleep(l.w.pace(time.Duration(rng.ExpFloat64() * float64(50*time.Millisecond))))
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		_, _ = l.endOf(ctx, client, host, &l.topic, int32(rng.IntN(len(l.topic.Partitions))), false)
 		cancel()

@@ -110,8 +110,12 @@ func (m mutant) hunt(t *testing.T) {
 	if found == "" && err != nil && hunting.Err() == nil {
 		found = firstFailure(string(out))
 	}
-	require.NotEmpty(t, found, "%s (%s) was not found in %v", m.name, m.rule, *patient)
-	t.Logf("%-32s %-3s found in %4.0f s: %s", m.name, m.rule, time.Since(begun).Seconds(), found)
+	took := time.Duration(0)
+	if hunt.ProcessState != nil {
+		took = hunt.ProcessState.UserTime() + hunt.ProcessState.SystemTime()
+	}
+	require.NotEmpty(t, found, "%s (%s) was not found in %v, %v of them on a processor:\n%s", m.name, m.rule, time.Since(begun).Round(time.Second), took.Round(time.Second), out)
+	t.Logf("%-32s %-3s found in %4.0f s, %4.1f s of them on a processor: %s", m.name, m.rule, time.Since(begun).Seconds(), took.Seconds(), found)
 }
 
 // foundPrefix begins the line that TestSim prints in a hunt.

@@ -123,6 +123,7 @@ func TestSim(t *testing.T) {
 			t.FailNow()
 		}
 		if *hunt > 0 && time.Since(sum.begun) > *hunt {
+			fmt.Printf("%d seeds: %v\n", seed-*first+1, &sum)
 			return
 		}
 		if len(r.Problems) > 0 {

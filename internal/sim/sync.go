@@ -56,8 +56,8 @@ func (g *god) lost(e cluster.Loss, at time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	p := partition{e.TopicID, e.Partition}
-	g.losses = append(g.losses, loss{p, e.Topic, e.From, at})
-	g.acked[p] = min(g.acked[p], e.From)
+	g.mu.losses = append(g.mu.losses, loss{p, e.Topic, e.From, at})
+	g.mu.acked[p] = min(g.mu.acked[p], e.From)
 }
 
 // era counts the losses of a partition. What is acknowledged may be one that was lost on the way of the answer, if there was one since it was sent.
@@ -68,7 +68,7 @@ func (g *god) era(p partition) (n int) {
 }
 
 func (g *god) eraLocked(p partition) (n int) {
-	for _, l := range g.losses {
+	for _, l := range g.mu.losses {
 		if l.partition == p {
 			n++
 		}
@@ -80,7 +80,7 @@ func (g *god) eraLocked(p partition) (n int) {
 func (g *god) reported(h history.History) (ops []history.Op) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for _, l := range g.losses {
+	for _, l := range g.mu.losses {
 		op := history.Op{
 			Process: "cluster", Kind: history.Lost, Place: history.Place{Topic: l.topic, ID: l.partition.topic, Partition: l.n}, Offset: l.from, To: l.from, Invoke: l.at, Complete: l.at,
 		}

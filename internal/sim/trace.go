@@ -54,6 +54,22 @@ func (h hash) string(s string) hash {
 	return h.uint(last)
 }
 
+func (h hash) bool(b bool) hash {
+	if b {
+		return h.uint(1)
+	}
+	return h.uint(0)
+}
+
+// ids mixes a list in.
+func (h hash) ids(list []int32) hash {
+	h = h.uint(uint64(len(list)))
+	for _, id := range list {
+		h = h.uint(uint64(id))
+	}
+	return h
+}
+
 func (h hash) sum() uint64 { return uint64(h) }
 
 // between is a duration in [low, high) that the hash decides.

@@ -42,9 +42,10 @@ type World struct {
 	lossy   atomic.Pointer[[]*lossyLink]
 	doubles atomic.Int64 // faults that double requests
 
-	beginOnce sync.Once
-	healed    chan struct{}
-	quiet     atomic.Bool // no more faults come
+	beginOnce   sync.Once
+	healed      chan struct{}
+	quiet       atomic.Bool // no more faults come
+	mayHaveLost atomic.Bool // a node has had a fault that may take what it had
 
 	mu struct {
 		sync.Mutex
@@ -92,9 +93,9 @@ func newWorld(seed uint64, p plan, configure func(*cluster.Config), out io.Write
 
 // listen has the node's events told in the trace.
 func (n *node) listen(c *cluster.Config) {
-	c.Events.LeaderChanged = func(e cluster.LeaderChange) { n.w.event("node %d: %v", n.id, e) }
-	c.Events.ISRChanged = func(e cluster.ISRChange) { n.w.event("node %d: %v", n.id, e) }
-	c.Events.Truncated = func(e cluster.Truncation) { n.w.event("node %d: %v", n.id, e) }
+	c.Events.LeaderChanged = func(e cluster.LeaderChange) { n.w.event("node %d: %v", n.id, e); n.w.god.changed() }
+	c.Events.ISRChanged = func(e cluster.ISRChange) { n.w.event("node %d: %v", n.id, e); n.w.god.changed() }
+	c.Events.Truncated = func(e cluster.Truncation) { n.w.event("node %d: %v", n.id, e); n.w.god.truncated(n.id, e) }
 	c.Events.ReplicaOffline = func(e cluster.ReplicaError) { n.w.event("node %d: offline: %v", n.id, e) }
 	c.Events.PossibleLoss = func(e cluster.Loss) {
 		n.w.event("node %d: %v", n.id, e)
@@ -171,6 +172,15 @@ func (w *World) settle() time.Duration {
 		return 30 * time.Second
 	}
 	return 90 * time.Second
+}
+
+// strict has god hold topics of Load's against the rules for those whose acknowledgements are durable, where they are: two in sync are wanted of each, of three replicas. Where one topic may lose records with
+// the power, a node that did counts as one that lost something of the others as well.
+func (w *World) strict() {
+	if w.nodes[0].config.Topic.FlushMessages < 0 || w.plan.sync != SyncAlways {
+		return
+	}
+	w.god.strict.Store(&map[string]int{"t": 2, "u": 2, "__consumer_offsets": 2})
 }
 
 // pace makes a story's waits longer where faults are far apart.

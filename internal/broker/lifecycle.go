@@ -113,7 +113,9 @@ func (l *lifecycle) register(ctx context.Context) error {
 				if !b.joining() {
 					return ErrRemoved
 				}
-			case errors.Is(err, kerr.DuplicateBrokerRegistration), kerr.IsRetriable(err):
+			case errors.Is(err, kerr.DuplicateBrokerRegistration):
+				_, _ = rand.Read(l.incarnation[:]) // the controller may take this one for over: an earlier life's request came late, to a controller before it that could not know
+			case kerr.IsRetriable(err):
 			default:
 				return err
 			}

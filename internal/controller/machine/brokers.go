@@ -72,7 +72,7 @@ func (b *Batch) register(req *kmsg.BrokerRegistrationRequest) kmsg.Response {
 		}
 		resp.BrokerEpoch = br.Epoch
 		return resp
-	case old.Epoch == b.offset, b.m.live(old, b.now) && old.DirectoryID != dir:
+	case old.Epoch == b.offset, b.m.live(old, b.now) && old.DirectoryID != dir, slices.Contains(b.m.replaced[br.ID], br.Incarnation):
 		return deny(kerr.DuplicateBrokerRegistration)
 	default:
 		how := silent
@@ -85,11 +85,19 @@ func (b *Batch) register(req *kmsg.BrokerRegistrationRequest) kmsg.Response {
 		if b.restart(br.ID, how) {
 			return deny(kerr.CoordinatorLoadInProgress)
 		}
+		b.replace(old)
 	}
 	b.add(&RegisterBroker{br})
 	b.m.sessions[br.ID] = &session{epoch: br.Epoch, contact: b.now, metadataOffset: -1, shutdownOffset: -1, heard: true}
 	resp.BrokerEpoch = br.Epoch
 	return resp
+}
+
+// replace remembers an incarnation that is over. What it has sent may still arrive, or arrive again: it would take the place of the life that is, which the broker would then seem to have come back from with an older disk.
+func (b *Batch) replace(old *Broker) {
+	const most = 20 // far more than start while a request is on its way
+	list := append(b.m.replaced[old.ID], old.Incarnation)
+	b.m.replaced[old.ID] = list[max(0, len(list)-most):]
 }
 
 // directory returns the broker's data directory; ok is false if there is none, if it is an id that Kafka reserves, or if another broker has it.

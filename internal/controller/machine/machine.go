@@ -28,13 +28,14 @@ type Config struct {
 type Machine struct {
 	c           Config
 	sessions    map[int32]*session
-	waiting     departures // brokers that are back, and wait until it is known who else is
+	waiting     departures              // brokers that are back, and wait until it is known who else is
+	replaced    map[int32][]log.TopicID // incarnations of brokers that others took the place of, the last ones
 	nextBalance time.Time
 }
 
 // New returns the machine of a controller that has just become active: every broker that is not fenced gets a fresh session.
 func New(c Config, img *Image, now time.Time) *Machine {
-	m := &Machine{c: c, sessions: map[int32]*session{}, waiting: departures{}, nextBalance: now.Add(c.PreferredInterval)}
+	m := &Machine{c: c, sessions: map[int32]*session{}, waiting: departures{}, replaced: map[int32][]log.TopicID{}, nextBalance: now.Add(c.PreferredInterval)}
 	for id, b := range img.Brokers {
 		if !b.Fenced {
 			m.sessions[id] = &session{epoch: b.Epoch, contact: now, metadataOffset: -1, shutdownOffset: -1}

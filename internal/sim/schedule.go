@@ -121,6 +121,7 @@ type plan struct {
 	length   time.Duration
 	sync     Sync
 	interval time.Duration // of SyncInterval
+	rolls    bool          // segments of the load's topic follow each other within a run
 	relaxed  bool          // another mode than SyncAlways is asked for
 	schedule []Action
 }

@@ -31,6 +31,7 @@ var (
 	hunt   = flag.Duration("sim.hunt", 0, "TestSim ends with the first seed that fails, or with this time, and says no more than why; 0: it does not")
 	shrink = flag.Int("sim.shrink", 60, "how many runs the search for the fewest faults of a seed that failed takes at most; 0: the next seed follows without")
 	syncs  = flag.String("sim.sync", "", "when TestSim's records are synced: always, interval, never; none: the seed decides")
+	free   = flag.Int("sim.free", few(4, 2), "number of seeds that TestFreely runs")
 )
 
 // few is how many there are of something, with the race detector and without.
@@ -142,6 +143,15 @@ func TestSim(t *testing.T) {
 	if *seeds >= 20 && *syncs == "" && *only == "" {
 		for _, k := range []history.Kind{history.Send, history.Poll, history.Claim, history.Revoke, history.Commit, history.Fetch, history.List, history.Crash, history.Deleted} {
 			assert.Greater(t, sum.done[k], 10, "the load does not do %v", k)
+		}
+	}
+}
+
+// The same with goroutines that run freely, on all processors: what TestSim cannot see are races, and what comes of them is not repeated by a seed.
+func TestFreely(t *testing.T) {
+	for seed := range uint64(*free) {
+		if r := run(t, sim.Config{Seed: 1_000_000 + seed, Length: 15 * time.Second}, "free"); len(r.Problems) > 0 {
+			t.Errorf("seed %d:\n%s\n%s", 1_000_000+seed, strings.Join(r.Problems, "\n"), strings.Join(r.Log, "\n"))
 		}
 	}
 }

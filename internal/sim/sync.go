@@ -37,6 +37,9 @@ func (p *plan) configs() map[string]string {
 	if p.sync != SyncAlways {
 		c["flush.messages"] = fmt.Sprint(int64(1<<63 - 1))
 	}
+	if p.rolls {
+		c["segment.ms"] = "1500"
+	}
 	if p.sync == SyncInterval {
 		c["flush.ms"] = fmt.Sprint(p.interval.Milliseconds())
 	}

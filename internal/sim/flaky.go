@@ -155,7 +155,9 @@ func (n doublingNetwork) again(addr string, frame []byte) {
 	if h.sum()%4 != 0 {
 		return
 	}
+	w.strays.Add(1)
 	time.AfterFunc(h.uint(1).between(0, 30*time.Millisecond)<<(h.uint(2).sum()%8), func() {
+		defer w.strays.Done()
 		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 		defer cancel()
 		c, err := n.Network.Dial(ctx, addr)

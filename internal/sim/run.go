@@ -98,6 +98,7 @@ func (w *World) run(story func(*World)) {
 	close(stop)
 	<-watched
 	w.closeAll()
+	w.strays.Wait()
 	if !w.failed() {
 		w.compareLogs()
 	}

@@ -40,7 +40,8 @@ type World struct {
 	votes   *votes          // nil until a node loses its vote
 
 	lossy   atomic.Pointer[[]*lossyLink]
-	doubles atomic.Int64 // faults that double requests
+	doubles atomic.Int64   // faults that double requests
+	strays  sync.WaitGroup // requests that are sent once more
 
 	beginOnce   sync.Once
 	healed      chan struct{}

@@ -90,9 +90,7 @@ func (s *etcdStore) scan(visit func(value []byte) bool) error {
 		return err
 	}
 	for _, e := range entries {
-		if !visit(e.Data) {
-			return nil
-		}
+		visit(e.Data) // all have been read, whether they are wanted or not
 	}
 	return nil
 }

@@ -158,17 +158,25 @@ func (m meter) crowd(append func(b *batch) error, l lot) (sample, error) {
 	return g.stop(n*float64(l[0].size)/1e6, n*float64(len(l[0].values))), nil
 }
 
-// scan reads all, again and again, and gives MB/s of records.
+// scan reads from the start, as often as there is time for, and gives MB/s of records. A visit is of so many bytes and records.
 func (m meter) scan(r reader, bytes, records int) (sample, error) {
+	every := max(1, checkEvery/bytes)
+	n, over := 0, false
 	g := m.start()
-	for n := 1; ; n++ {
-		if err := r.scan(func([]byte) bool { return true }); err != nil {
+	visit := func([]byte) bool {
+		n++
+		if n%every == 0 {
+			over = g.took() > m.budget
+		}
+		return !over
+	}
+	for !over {
+		if err := r.scan(visit); err != nil {
 			return sample{}, err
 		}
-		if g.took() > m.budget {
-			return g.stop(float64(n)*float64(bytes)/1e6, float64(n)*float64(records)), nil
-		}
+		over = over || g.took() > m.budget
 	}
+	return g.stop(float64(n)*float64(bytes)/1e6, float64(n)*float64(records)), nil
 }
 
 // find reads records at random and gives the mean time of a read in µs.

@@ -120,8 +120,8 @@ func openNew(s *subject, dir string, o options) (st store, done func(), err erro
 // filled is a log that has something to read.
 type filled struct {
 	store
-	done           func()
-	bytes, records int
+	done                    func()
+	bytes, records, batches int
 }
 
 // fill writes about so many bytes of records.
@@ -138,6 +138,7 @@ func fill(s *subject, dir string, l lot, bytes int64, o options) (*filled, error
 			return nil, fmt.Errorf("fill %s: %w", s.name, err)
 		}
 		f.bytes += b.size
+		f.batches++
 		f.records += len(b.values)
 	}
 	return f, nil
@@ -171,11 +172,16 @@ func filledRow(size int, length length, measure func(s *subject, f *filled, m me
 // scanRows are the tasks of reading from start to end.
 func scanRows() (rows []*row) {
 	for _, size := range sizes {
-		r := filledRow(size, medium, func(_ *subject, f *filled, m meter) (sample, error) {
-			if from, ok := f.store.(reader); ok {
-				return m.scan(from, f.bytes, f.records)
+		r := filledRow(size, medium, func(s *subject, f *filled, m meter) (sample, error) {
+			from, ok := f.store.(reader)
+			switch {
+			case !ok:
+				return none, nil
+			case s == raw || s == insync:
+				return m.scan(from, f.bytes/f.batches, f.records/f.batches)
+			default:
+				return m.scan(from, f.bytes/f.records, 1)
 			}
-			return none, nil
 		})
 		r.goals = []goal{ratioAtLeast(0.9)}
 		rows = append(rows, r)

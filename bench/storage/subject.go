@@ -31,7 +31,7 @@ type store interface {
 	close() error
 }
 
-// reader is a store that is read from start to end. It checks what there is to be checked.
+// reader is a store that is read from start to end, or until visit has enough. It checks what there is to be checked, and gives visit records, or whole batches where it says so.
 type reader interface {
 	scan(visit func(value []byte) bool) error
 }

@@ -125,7 +125,7 @@ func summary(all []*section) string {
 // legend says what the columns are.
 func legend() string {
 	return `
-insync appends batches that a producer has encoded, and reads whole batches; encoded and decoded do the rest too, record by record, as all others do.
+insync appends batches that a producer has encoded, and reads whole batches; encoded and decoded do the rest too, record by record, as all others do. It is encoded that is to be fastest.
 raw is pwrite and CRC32C of the same bytes, one file that grows; with 64 writers and durable, the simplest group commit. * takes no checksum.
 `
 }

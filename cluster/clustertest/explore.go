@@ -60,7 +60,8 @@ func Explore(t *testing.T, x Exploration, story func(*Sim)) {
 		virtual += r.Virtual
 		if len(r.Problems) > 0 {
 			t.Errorf("clustertest: seed %d: %s", c.Seed, strings.Join(r.Problems, "\n"))
-			t.Log(report(sim.Shrink(t, c, r, shrinkRuns)))
+			c, r := sim.Shrink(t, c, r, shrinkRuns)
+			t.Log(report(c, r, sim.Exact(t)))
 			return
 		}
 	}
@@ -70,14 +71,17 @@ func Explore(t *testing.T, x Exploration, story func(*Sim)) {
 // shrinkRuns is how many runs the search for the fewest faults takes at most.
 const shrinkRuns = 100
 
-// report tells a person how to repeat a run that failed.
-func report(c sim.Config, r sim.Result) string {
+// report tells a person how to repeat a run that failed, and whether that makes it the same.
+func report(c sim.Config, r sim.Result, exact bool) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "it fails as well with %d faults:\n%s\nto repeat it:\n\tclustertest.Exploration{First: %d, Seeds: 1, Nodes: %d, Faults: []string{\n", len(c.Schedule), strings.Join(r.Log, "\n"), c.Seed, r.Nodes)
 	for _, a := range c.Schedule {
 		fmt.Fprintf(&b, "\t\t%q,\n", a.String())
 	}
-	b.WriteString("\t}}")
+	b.WriteString("\t}}\nwith go test -overlay=\"$(go run github.com/insynclog/insync/internal/sim/exact)\"")
+	if !exact {
+		b.WriteString(", which this run was not built with: chance was in it, so that it may come back after some tries only, and without")
+	}
 	return b.String()
 }
 

@@ -18,7 +18,7 @@ import (
 )
 
 var (
-	length  = flag.Duration("sim.length", 0, "for how long faults may begin in TestReplay; 0: the seed decides")
+	length  = flag.Duration("sim.length", 0, "for how long faults may begin in TestSim and TestReplay; 0: the seed decides")
 	again   = flag.Int("sim.again", 2, "how many processes TestReplay runs the seeds in")
 	exactly = flag.Bool("sim.exact", true, "TestReplay has them run with the runtime of internal/sim/exact, and all must be the same; false: with the ordinary one, to count how many are")
 	digests = flag.String("sim.digests", "", "TestDigests tells the digests of the seeds, which it runs up or down")
@@ -47,7 +47,7 @@ func TestReplay(t *testing.T) {
 				t.Parallel()
 				args := []string{
 					"-test.run=^TestDigests$", "-test.v", "-sim.digests=" + []string{"up", "down"}[i%2],
-					fmt.Sprintf("-sim.first=%d", *first), fmt.Sprintf("-sim.seeds=%d", *seeds), fmt.Sprintf("-sim.length=%v", *length),
+					fmt.Sprintf("-sim.first=%d", *first), fmt.Sprintf("-sim.seeds=%d", *seeds), fmt.Sprintf("-sim.length=%v", *length), fmt.Sprintf("-sim.exact=%v", *exactly),
 				}
 				if *trace != "" {
 					args = append(args, fmt.Sprintf("-sim.trace=%s-%d", *trace, i))
@@ -95,21 +95,46 @@ func found(out, prefix string) (string, bool) {
 	return "", false
 }
 
+// repeat tells how to make a run that failed again, with the faults of a file or, without, those that the seed draws.
+func repeat(t *testing.T, c sim.Config, r sim.Result, file string) string {
+	args := fmt.Sprintf("./internal/sim -run '^%s$' -sim.first=%d", t.Name(), c.Seed)
+	switch {
+	case file != "":
+		args += " -sim.faults=" + file
+	case *only != "":
+		args += " -sim.seeds=1 -sim.only=" + *only
+	default:
+		args += " -sim.seeds=1"
+	}
+	if c.Sync != "" {
+		args += " -sim.sync=" + string(c.Sync)
+	}
+	if *length != 0 {
+		args += fmt.Sprintf(" -sim.length=%v", *length)
+	}
+	if sim.Exact(t) {
+		return fmt.Sprintf("repeat it, with digest %x, by\n\tgo test -overlay=\"$(go run ./internal/sim/exact)\" %s -sim.v", r.Digest, args)
+	}
+	return fmt.Sprintf("chance was in this run, for it was not built with -overlay=\"$(go run ./internal/sim/exact)\"; repeat it, some times if need be, by\n\tgo test %s -sim.v", args)
+}
+
 // TestDigests is what TestReplay has its programs run.
 func TestDigests(t *testing.T) {
 	if *digests == "" {
 		t.Skip("-sim.digests says how")
 	}
 	one(t)
+	require.Equal(t, *exactly, sim.Exact(t))
 	for i := range uint64(*seeds) {
 		seed := *first + i
 		if *digests == "down" {
 			seed = *first + uint64(*seeds) - 1 - i
 		}
-		r := run(t, sim.Config{Seed: seed, Length: *length}, "digest")
+		c := sim.Config{Seed: seed, Length: *length}
+		r := run(t, c, "digest")
 		fmt.Fprintf(os.Stdout, "seed %d: %d events, digest %x, %v\n", seed, r.Events, r.Digest, r.Virtual)
-		for _, p := range r.Problems {
-			t.Errorf("seed %d, to be repeated with -sim.first=%d -sim.seeds=1 and the runtime of internal/sim/exact: %s", seed, seed, p)
+		if len(r.Problems) > 0 {
+			t.Errorf("seed %d:\n%s\n%s", seed, strings.Join(r.Problems, "\n"), strings.Replace(repeat(t, c, r, ""), t.Name(), "TestSim", 1))
 		}
 	}
 }

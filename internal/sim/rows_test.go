@@ -22,8 +22,11 @@ func row(t *testing.T, c sim.Config, faults ...sim.Fault) {
 	if c.Length == 0 {
 		c.Length = 8 * time.Second
 	}
+	if c.Schedule = given(t); c.Schedule != nil {
+		*each = 1
+	}
 	injected := map[sim.Fault]int{}
-	for c.Seed = 1; c.Seed <= uint64(*each); c.Seed++ {
+	for c.Seed = *first; c.Seed < *first+uint64(*each); c.Seed++ {
 		r := run(t, c, t.Name())
 		for f, n := range r.Faults {
 			injected[f] += n
@@ -40,6 +43,9 @@ func row(t *testing.T, c sim.Config, faults ...sim.Fault) {
 			explain(t, c, r)
 			return
 		}
+	}
+	if c.Schedule != nil {
+		return
 	}
 	for _, f := range faults {
 		require.NotZero(t, injected[f], "%s", f)

@@ -24,7 +24,7 @@ import (
 var (
 	seeds  = flag.Int("sim.seeds", few(20, 4), "number of seeds that TestSim runs")
 	first  = flag.Uint64("sim.first", 1, "the first of them")
-	faults = flag.String("sim.faults", "", "file with the faults of the one seed that TestSim runs, a line each, in place of those that it would draw")
+	faults = flag.String("sim.faults", "", "file with the faults of the one seed that TestSim or a TestFault runs, a line each, in place of those that it would draw")
 	trace  = flag.String("sim.trace", "", "prefix of files that get a line per event")
 	verb   = flag.Bool("sim.v", false, "print what happens")
 	only   = flag.String("sim.only", "", "faults that TestSim draws from, separated by commas; none: all")
@@ -102,11 +102,8 @@ func (s *total) String() string {
 // Whatever befalls a cluster, what was acknowledged stays, once and in order, and all is well soon after.
 func TestSim(t *testing.T) {
 	one(t)
-	c := sim.Config{Sync: sim.Sync(*syncs)}
-	if *faults != "" {
-		text, err := os.ReadFile(*faults)
-		require.NoError(t, err)
-		c.Schedule = schedule(t, string(text))
+	c := sim.Config{Sync: sim.Sync(*syncs), Length: *length, Schedule: given(t)}
+	if c.Schedule != nil {
 		*seeds = 1
 	}
 	for f := range strings.SplitSeq(*only, ",") {
@@ -130,6 +127,7 @@ func TestSim(t *testing.T) {
 		if len(r.Problems) > 0 {
 			t.Errorf("seed %d:\n%s", seed, strings.Join(r.Problems, "\n"))
 			if *shrink == 0 {
+				t.Log(repeat(t, c, r, ""))
 				continue
 			}
 			explain(t, c, r)
@@ -154,6 +152,16 @@ func TestFreely(t *testing.T) {
 			t.Errorf("seed %d:\n%s\n%s", 1_000_000+seed, strings.Join(r.Problems, "\n"), strings.Join(r.Log, "\n"))
 		}
 	}
+}
+
+// given are the faults of the file that -sim.faults names, or nil.
+func given(t *testing.T) []sim.Action {
+	if *faults == "" {
+		return nil
+	}
+	text, err := os.ReadFile(*faults)
+	require.NoError(t, err)
+	return schedule(t, string(text))
 }
 
 func schedule(t *testing.T, text string) []sim.Action {
@@ -188,7 +196,11 @@ func TestRegressions(t *testing.T) {
 // explain tells how to repeat a run that failed, with as few faults as can be.
 func explain(t *testing.T, c sim.Config, r sim.Result) {
 	t.Logf("what happened:\n%s", strings.Join(r.Log, "\n"))
-	c, r = sim.Shrink(t, c, r, *shrink)
+	tries := *shrink
+	if *faults != "" {
+		tries = 0 // somebody looks for a mistake, with faults that are few enough
+	}
+	c, r = sim.Shrink(t, c, r, tries)
 	var lines []string
 	for _, a := range c.Schedule {
 		lines = append(lines, a.String())
@@ -198,8 +210,8 @@ func explain(t *testing.T, c sim.Config, r sim.Result) {
 	var ops bytes.Buffer
 	assert.NoError(t, history.Write(&ops, r.History))
 	assert.NoError(t, os.WriteFile(file+".history", ops.Bytes(), 0o644))
-	t.Logf("it fails as well with these faults alone:\n%s\nrepeat with\n\tgo test -overlay=\"$(go run ./internal/sim/exact)\" ./internal/sim -run 'TestSim$' -sim.first=%d -sim.faults=%s -sim.v\n(a run that was found without -overlay may need to be repeated without, some times)\nthe history of its clients is in %s.history\nwhat happened then:\n%s",
-		strings.Join(lines, "\n"), c.Seed, file, file, strings.Join(r.Log, "\n"))
+	t.Logf("it fails as well with these faults alone:\n%s\n%s\nthe history of its clients is in %s.history\nwhat happened then:\n%s",
+		strings.Join(lines, "\n"), repeat(t, c, r, file), file, strings.Join(r.Log, "\n"))
 }
 
 // Acknowledgements from the page cache do not survive a loss of power everywhere: the harness finds that, and shrinks it to little more than that fault.

@@ -248,6 +248,10 @@ func (c *cluster) ends(id int32) (ends []LogEnd) {
 // step does one thing at random.
 func (c *cluster) step() {
 	id := c.rng.Int32N(c.brokers) + 1
+	if len(c.late) > 0 && c.rng.IntN(4) == 0 { // one of whom a leader believes that it is in sync, and that it will be told so
+		members := c.late[c.rng.IntN(len(c.late))].partition().NewEpochISR
+		id = members[c.rng.IntN(len(members))].BrokerID
+	}
 	switch n := c.rng.IntN(44); {
 	case n < 2: // its session ends
 		if s := c.m.sessions[id]; s != nil {
@@ -296,6 +300,9 @@ func (c *cluster) tick(d time.Duration) {
 // with less cover are out of the model's reach; a broker with one is left alone.
 func (c *cluster) losesRecords(id int32, restart func()) {
 	if c.lossy != 0 && c.lossy != id {
+		if c.back[c.lossy] != nil { // it is in sync as the controller knows, who has it wait
+			return
+		}
 		for _, t := range c.img.Topics {
 			for _, p := range t.Partitions {
 				if slices.Contains(p.Replicas, c.lossy) && !slices.Contains(p.ISR, c.lossy) {

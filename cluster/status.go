@@ -17,6 +17,7 @@ type Status struct {
 	ClusterID   string
 	Addr        string // "" if the node does not listen
 	BrokerEpoch int64
+	Fenced      bool    // it has been without a controller for a session timeout, or knows that the controller fenced it: it serves nobody
 	Controller  int32   // active controller, -1 unknown
 	Term        int64   // raft term of the metadata quorum
 	Metadata    int64   // offset of the metadata log up to which this node has applied
@@ -130,6 +131,7 @@ func (n *Node) Status() Status {
 	}
 	img := n.ctl.Image()
 	s.ClusterID, s.Metadata, s.BrokerEpoch = img.ClusterID, img.Offset, n.broker.BrokerEpoch()
+	s.Fenced = n.broker.Fenced()
 	s.Voters, s.Observers = img.Quorum.Voters(), img.Quorum.Observers()
 	if id, term, ok := n.ctl.Leader(); ok {
 		s.Controller, s.Term = id, term
@@ -173,6 +175,9 @@ func (n *Node) Status() Status {
 
 // Metadata is Status.Metadata, at no cost; -1 before there is any.
 func (n *Node) Metadata() int64 { return n.ctl.Image().Offset }
+
+// Fenced is Status.Fenced, at no cost.
+func (n *Node) Fenced() bool { return n.broker.Fenced() }
 
 // Replica is one of Status.Replicas, at the cost of that one; ok is false if the node does not have it open.
 func (n *Node) Replica(topic string, partition int32) (s ReplicaStatus, ok bool) {

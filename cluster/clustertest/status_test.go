@@ -40,6 +40,10 @@ func TestStatusOfReplicas(t *testing.T) {
 			assert.Equal(t, c.Node(f.ID).Status().BrokerEpoch, f.BrokerEpoch)
 			assert.Empty(t, replica(f.ID).Followers, "of a follower")
 		}
+		for id := int32(1); id <= 3; id++ {
+			assert.False(t, c.Node(id).Fenced())
+			assert.False(t, c.Node(id).Status().Fenced)
+		}
 		away := r.Followers[0].ID
 		c.Crash(away)
 		c.AwaitISR("t", 0, 2)
@@ -49,5 +53,11 @@ func TestStatusOfReplicas(t *testing.T) {
 		}
 		_, ok := c.Node(leader).Replica("t", 1)
 		assert.False(t, ok)
+		for id := int32(1); id <= 3; id++ {
+			if id != leader && id != away {
+				c.Crash(id)
+			}
+		}
+		c.Await("one alone is fenced", func() bool { return c.Node(leader).Fenced() && c.Node(leader).Status().Fenced })
 	})
 }

@@ -407,6 +407,9 @@ func (b *Broker) HandOver(ctx context.Context) error { return b.life.handOver(ct
 // BrokerEpoch is the epoch of the present registration, -1 before it.
 func (b *Broker) BrokerEpoch() int64 { return b.life.epoch.Load() }
 
+// Fenced tells whether the broker has been without a controller for a session timeout, or knows that the controller fenced it.
+func (b *Broker) Fenced() bool { return b.life.isFenced() }
+
 // Peers is the client that reaches the other nodes and, by function call, this one.
 func (b *Broker) Peers() *transport.Client { return b.peers }
 

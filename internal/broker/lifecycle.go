@@ -309,10 +309,15 @@ func (b *Broker) selfFenced(now time.Time) bool {
 	return !b.soleVoter.Load() && int64(now.Sub(b.began)) > b.life.servedUntil.Load() || b.ctx.Err() != nil
 }
 
+// isFenced tells whether the broker is fenced, as far as it knows.
+func (l *lifecycle) isFenced() bool {
+	me := l.b.metadataImage().Brokers[l.b.c.NodeID]
+	return l.b.selfFenced(time.Now()) || me != nil && me.Epoch == l.epoch.Load() && me.Fenced
+}
+
 // watchFence tells of being fenced, once each time.
 func (l *lifecycle) watchFence() {
-	me := l.b.metadataImage().Brokers[l.b.c.NodeID]
-	fenced := l.b.selfFenced(time.Now()) || me != nil && me.Epoch == l.epoch.Load() && me.Fenced
+	fenced := l.isFenced()
 	l.mu.Lock()
 	was := l.fenced
 	l.fenced = fenced

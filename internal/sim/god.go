@@ -61,6 +61,8 @@ type god struct {
 	views    map[partition]*view // as of it; replaced, and what it points to as well
 	order    []partition         // of views; replaced
 	epochs   map[int32]int64     // of brokers, as of it; replaced
+	fenced   map[int32]time.Time // since when brokers are, that were not about to go, as of it; replaced
+	broken   time.Time           // when a node was last down, or new
 
 	leaders map[leadership]int32
 	states  map[version]uint64   // hash of what was committed
@@ -209,7 +211,8 @@ func (g *god) look(some map[partition]bool) {
 	g.mu.Lock()
 	acked := maps.Clone(g.mu.acked)
 	g.mu.Unlock()
-	views, order, epochs := g.views, g.order, g.epochs
+	views, order, epochs, fenced := g.views, g.order, g.epochs, g.fenced
+	serving := g.serving()
 	seen := map[partition][]cluster.ReplicaStatus{} // by node
 	for _, p := range order {
 		if some == nil || some[p] {
@@ -217,6 +220,12 @@ func (g *god) look(some map[partition]bool) {
 		}
 	}
 	g.readMetadata() // what has changed meanwhile is left for the next look
+	for _, n := range g.w.nodes {
+		epoch, since := epochs[n.id], g.fenced[n.id]
+		if serving[n.id] && !since.IsZero() && fenced[n.id].Equal(since) && g.known[n.id].epoch == epoch && g.epochs[n.id] == epoch && time.Since(since) > n.deposed() {
+			g.blame("node %d serves in its life %d, and the controller has fenced that", n.id, epoch)
+		}
+	}
 	for _, p := range order {
 		if now := g.views[p]; now != nil && seen[p] != nil {
 			g.partition(p, views[p], now, epochs, seen[p], min(acked[p], g.acked(p)))
@@ -229,6 +238,17 @@ func (g *god) acked(p partition) int64 {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.mu.acked[p]
+}
+
+// serving tells which nodes believe that the controller counts on them.
+func (g *god) serving() map[int32]bool {
+	all := map[int32]bool{}
+	for _, n := range g.w.nodes {
+		if up := n.up.Load(); up != nil && g.known[n.id].node == up {
+			all[n.id] = !up.Fenced()
+		}
+	}
+	return all
 }
 
 // replicasOf asks every node for its replica of a partition. Who cannot be asked has the role "".
@@ -256,10 +276,14 @@ func (g *god) readMetadata() {
 	g.read = time.Now()
 	for _, n := range g.w.nodes {
 		up := n.up.Load()
+		k := g.known[n.id]
+		if up == nil || k.node != up {
+			g.broken = g.read
+		}
 		if up == nil {
 			continue
 		}
-		if k := g.known[n.id]; k.node == up && k.metadata == up.Metadata() {
+		if k.node == up && k.metadata == up.Metadata() {
 			continue
 		}
 		s := up.Status()
@@ -277,6 +301,8 @@ func (g *god) readMetadata() {
 // take makes a node's metadata the newest.
 func (g *god) take(s *cluster.Status) {
 	g.metadata, g.views, g.order, g.epochs = s.Metadata, map[partition]*view{}, nil, map[int32]int64{}
+	before := g.fenced
+	g.fenced = map[int32]time.Time{}
 	for _, t := range s.Topics {
 		for _, p := range t.Partitions {
 			at := partition{t.ID, p.Partition}
@@ -285,6 +311,11 @@ func (g *god) take(s *cluster.Status) {
 	}
 	for _, b := range s.Brokers {
 		g.epochs[b.ID] = b.Epoch
+		if b.Fenced && !b.ShuttingDown {
+			if g.fenced[b.ID] = before[b.ID]; before[b.ID].IsZero() {
+				g.fenced[b.ID] = time.Now()
+			}
+		}
 	}
 }
 
@@ -425,6 +456,10 @@ func (g *god) leader(p partition, name string, id int32, r *cluster.ReplicaStatu
 	g.highs[reign] = max(g.highs[reign], o.HighWatermark)
 	if m := g.marks[p]; o.HighWatermark > m.offset {
 		g.marks[p] = mark{o.HighWatermark, max(m.partitionEpoch, r.PartitionEpoch)}
+	}
+	const lately = 5 * time.Second // what was committed may be known to the controller alone, and that be down
+	if r.PartitionEpoch > now.PartitionEpoch && time.Since(g.broken) > lately {
+		g.blame("%s acts on partition epoch %d: nobody knows of one beyond %d", name, r.PartitionEpoch, now.PartitionEpoch)
 	}
 	for _, f := range r.Followers {
 		other := &replicas[f.ID-1]

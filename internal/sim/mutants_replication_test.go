@@ -39,12 +39,12 @@ var replicationMutants = []mutant{
 	{"join-before-epoch-start", "R5", "replication/machine/isr.go", "p.Offset < m.hw || p.Offset < m.epochStart || now", "p.Offset < m.hw || now", "", hunter{}},
 	{"join-of-an-earlier-life", "R5", "internal/controller/machine/partitions.go", "if !br.Active() || known && epoch != -1 && epoch != br.Epoch {", "if _ = known && epoch != -1; !br.Active() {", "", controllerModel},
 	{"fetch-of-an-earlier-life", "R5", "replication/read.go", "	if f.BrokerEpoch >= 0 && r.config.BrokerEpoch(f.Follower) > f.BrokerEpoch {", "	if false {", "", hunter{}},
-	{"fenced-joins", "R5", "internal/controller/machine/partitions.go", "if !br.Active() || known", "if known", "", hunter{}},
+	{"fenced-joins", "R5", "internal/controller/machine/partitions.go", "if !br.Active() || known", "if known", "", controllerModel},
 
 	{"end-listed-too-early", "R6", "replication/machine/leader.go", "return m.role != Leader || m.hw >= m.epochStart }", "return true }", "", hunter{}},
 
 	{"lossy-stays-eligible", "R7", "internal/controller/machine/election.go", " && c.left[id] < lossy && !slices", " && !slices", "wipe,kill,isolate", hunter{}},
-	{"lossy-not-told", "R7", "internal/broker/lifecycle.go", "	case kind != log.Lossy:\n", "	default:\n		_ = kind\n", "", hunter{}},
+	{"lossy-not-told", "R7", "internal/broker/lifecycle.go", "	case kind != log.Lossy:\n", "	case kind != log.Lossy || epoch >= 0:\n", "", hunter{}},
 	{"earlier-life-leads-on", "R7", "internal/controller/machine/brokers.go", "		if b.restart(br.ID, how) {\n", "		if how > gone && b.restart(br.ID, how) {\n", "", hunter{}},
 
 	{"unclean-election", "R8", "internal/controller/machine/election.go", "	if c.election == unclean {\n		var living", "	{\n		var living", "", hunter{}},
@@ -56,8 +56,8 @@ var replicationMutants = []mutant{
 	{"controller-without-majority", "R9", "internal/controller/driver.go", "CheckQuorum: true, ", "CheckQuorum: false, ", "", hunter{}},
 	{"minimum-not-waited-for", "R9", "internal/controller/machine/partitions.go", "if p.Leader != req.BrokerID || c.minOf(p) != minISR {", "if _ = minISR; p.Leader != req.BrokerID {", "", hunter{}},
 
-	{"wiped-voter-votes", "R10", "internal/controller/members.go", "	case m.DirectoryID == log.TopicID{}: // a founder's\n		return slices.Contains(d.store.founders, d.c.c.NodeID)\n	}\n	return false\n", "	}\n	return true\n", "", hunter{}},
-	{"message-of-another-disk", "R10", "internal/controller/driver.go", "	return !ok || m.DirectoryID == log.TopicID{} || in.directory == log.TopicID{} || in.directory == m.DirectoryID\n", "	return !ok || m.ID >= 0\n", "", hunter{}},
+	{"wiped-voter-votes", "R10", "internal/controller/members.go", "		return slices.Contains(d.store.founders, d.c.c.NodeID)\n	}\n	return false\n", "	}\n	return true\n", "", hunter{}},
+	{"message-of-another-disk", "R10", "internal/controller/driver.go", "in.directory == log.TopicID{} || in.directory == m.DirectoryID\n", "in.directory == log.TopicID{} || m.ID >= 0\n", "", hunter{}},
 
 	{"follower-stamps-its-epoch", "R11", "log/append.go", "		if err == nil {\n			err = run.check(b)\n		}\n", "		if err == nil {\n			b.PutLeaderEpoch(maxEpoch)\n			err = run.check(b)\n		}\n", "", hunter{}},
 	{"follower-judges-again", "R11", "log/append.go", "		if err == nil {\n			err = run.check(b)\n		}\n", "		if err == nil {\n			err = run.check(b)\n		}\n		if err == nil {\n			_, _, err = l.mu.producers.check(b, FromClient)\n		}\n", "", hunter{}},

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -134,6 +135,9 @@ func (n *node) took(s started) {
 	}
 	n.w.event("node %d is up", n.id)
 }
+
+// deposed is how long a controller that is cut off may answer, its own node's heartbeats too, when there is another one: the other was elected after an election timeout, and it notices within two.
+func (n *node) deposed() time.Duration { return cmp.Or(n.config.ElectionTimeout, time.Second) }
 
 // crash stops the node as a crash of this mode does, whatever it is doing.
 func (n *node) crash(mode vfs.CrashMode) {

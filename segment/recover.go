@@ -142,7 +142,7 @@ func (s *Segment) largestIn(e timeEntry, end int64) (bool, error) {
 	defer headerScans.Put(sc)
 	sc.reset(f, s.base, at.pos, end, at.offset)
 	for first := true; ; first = false {
-		h, _, err := sc.next()
+		h, size, err := sc.next()
 		switch {
 		case errors.Is(err, errEnd):
 			return true, nil
@@ -150,6 +150,11 @@ func (s *Segment) largestIn(e timeEntry, end int64) (bool, error) {
 			return false, ignoreCorrupt(s.scanError(sc, err))
 		case first && h.MaxTimestamp() != e.ts, h.MaxTimestamp() > e.ts:
 			return false, nil
+		}
+		// Behind a large batch mostly comes another, and then no more than its header is of use.
+		sc.step = 0
+		if size > headerScanBytes {
+			sc.step = wideStepBytes
 		}
 	}
 }

@@ -215,7 +215,7 @@ func (op *fetchOp) listAlone(n int) {
 			p := &op.parts[i]
 			i++
 			p.key, p.want = keyOf(op.req, topic.Topic, topic.TopicID, topic.Partitions[j].Partition), wantOf(&topic.Partitions[j])
-			p.listed, p.sentHW, p.sentStart, p.watched = true, -1, -1, nil
+			p.listed, p.found, p.sentHW, p.sentStart, p.watched = true, false, -1, -1, nil
 			op.set.mu.Lock()
 			p.active = true
 			op.set.pushLocked(p)
@@ -351,13 +351,14 @@ func (op *fetchOp) watchAlone() {
 func (op *fetchOp) collect() {
 	for i := len(op.got) - 1; i >= 0; i-- {
 		op.got[i].result.Slice.Release()
+		op.got[i].p.found = false
 		op.set.pushFront(op.got[i].p)
 		op.got[i] = fetchAnswer{}
 	}
 	op.got, op.late = op.got[:0], op.late[:0]
 	op.left, op.bytes, op.urgent = op.limit, 0, false
 	for p := op.set.pop(); p != nil; p = op.set.pop() {
-		if op.left <= 0 && !op.full && !p.listed {
+		if p.found || op.left <= 0 && !op.full && !p.listed { // woken since it was looked at: once in an answer
 			op.late = append(op.late, p)
 			continue
 		}
@@ -386,7 +387,7 @@ func (op *fetchOp) look(p *fetchPartition) {
 	if op.follower >= 0 && op.session != nil && p.listed && err == nil && !op.inSync(part) {
 		op.behind = append(op.behind, p)
 	}
-	p.listed = false
+	p.listed = p.listed && err != nil // what was refused is not recorded: the follower does not name it again in the session, and means it still
 	a.err = err
 	a.bytes = a.result.Slice.Len()
 	op.bytes += a.bytes
@@ -395,6 +396,7 @@ func (op *fetchOp) look(p *fetchPartition) {
 	o := &a.result.Offsets
 	if op.full || a.turns() || o.HighWatermark != p.sentHW || o.LogStartOffset != p.sentStart {
 		op.got = append(op.got, a)
+		p.found = true
 		return
 	}
 	a.result.Slice.Release()

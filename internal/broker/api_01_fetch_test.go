@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -395,6 +396,56 @@ func TestFetchSessionSeesRecreatedTopic(t *testing.T) {
 		req := sessionFetch(idSession, 1)
 		req.Version = 13
 		assert.Equal(t, kerr.UnknownTopicID.Code, one(t, call[*kmsg.FetchResponse](n, req)).ErrorCode, "an old id never finds the new topic")
+	})
+}
+
+// A follower that hears of an election before the new leader does is refused. It means that fetch still, and has nothing more to name in its session: the next one counts for the high watermark at once, and not
+// only when all of the session is recorded again.
+func TestFollowerRefusedBeforeTheElectionCountsAfterIt(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := newHarness(t, 4, func(_ int32, c *Config) { c.LagTime = 10 * time.Minute }) // all of a session is recorded again after an eighth of it
+		controller, _, _ := h.nodes[1].ctl.Leader()
+		ids := slices.DeleteFunc(slices.Clone(h.ids), func(id int32) bool { return id == controller })
+		req := kmsg.NewPtrCreateTopicsRequest()
+		req.Version, req.TimeoutMillis = 7, 10_000
+		rt := kmsg.NewCreateTopicsRequestTopic()
+		rt.Topic, rt.NumPartitions, rt.ReplicationFactor = "t", -1, -1
+		rt.ReplicaAssignment = []kmsg.CreateTopicsRequestTopicReplicaAssignment{{Replicas: ids}}
+		req.Topics = append(req.Topics, rt)
+		require.Zero(t, call[*kmsg.CreateTopicsResponse](h.nodes[controller], req).Topics[0].ErrorCode)
+		old, next, follower := h.leader("t", 0), h.nodes[ids[1]], h.nodes[ids[2]]
+		require.Equal(t, ids[0], old.id)
+		h.isr("t", 0, 3)
+		old.mustProduce("t", 0, "a")
+
+		t.Log("a record that the next leader has and the follower has not named")
+		for _, n := range []*testNode{old, next} {
+			h.net.SetLink(fmt.Sprint("n", n.id), fmt.Sprint("n", follower.id), transport.Link{Stall: true})
+			h.net.SetLink(fmt.Sprint("n", follower.id), fmt.Sprint("n", n.id), transport.Link{Stall: true})
+		}
+		time.Sleep(time.Second) // fetches under way are over
+		require.Zero(t, old.produce("t", 0, 1, batch(t, "b")).ErrorCode)
+		r, _ := next.Replica("t", 0)
+		h.await(func() bool { return r.Log().Offsets().LogEndOffset == 2 })
+
+		p := partitionOf(next.metadataImage(), "t", 0)
+		fetch := sessionFetch(0, 0)
+		fetch.ReplicaID = follower.id
+		addFetch(fetch, "t", log.TopicID{}, 0, 2)
+		want := &fetch.Topics[0].Partitions[0]
+		want.CurrentLeaderEpoch, want.LastFetchedEpoch = p.LeaderEpoch+1, p.LeaderEpoch
+		resp := call[*kmsg.FetchResponse](next, fetch)
+		require.Equal(t, kerr.UnknownLeaderEpoch.Code, one(t, resp).ErrorCode)
+
+		old.stop(false)
+		h.await(func() bool { return r.CheckLeader(p.LeaderEpoch+1) == nil })
+		require.Contains(t, partitionOf(next.metadataImage(), "t", 0).ISR, follower.id)
+		require.Equal(t, int64(1), r.Log().Offsets().HighWatermark)
+		again := sessionFetch(resp.SessionID, 1)
+		again.ReplicaID = follower.id
+		require.Zero(t, one(t, call[*kmsg.FetchResponse](next, again)).ErrorCode)
+		require.Equal(t, int64(2), r.Log().Offsets().HighWatermark)
+		h.net.Heal()
 	})
 }
 

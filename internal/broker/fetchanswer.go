@@ -38,6 +38,7 @@ func (op *fetchOp) answer() {
 	}
 	for i := range op.got {
 		a := &op.got[i]
+		a.p.found = false
 		if a.err != nil {
 			a.p.sentHW, a.p.sentStart = -1, -1 // to be said again when it heals
 		} else {

@@ -20,6 +20,7 @@ type fetchPartition struct {
 	want fetchWant
 
 	listed    bool  // the request under way names it, and its progress is not recorded yet
+	found     bool  // it is in what is about to be answered
 	sentHW    int64 // as the last answer had them; -1: must be in the next answer
 	sentStart int64
 	watched   *partition // of which set is told

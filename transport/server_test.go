@@ -375,8 +375,8 @@ func TestSilentReply(t *testing.T) {
 		c.send(good, 1)
 		c.send(listOffsets(1), 2)
 		c.send(good, 3)
-		c.send(bad, 4)
-		c.send(listOffsets(1), 5)
+		f := kmsg.NewRequestFormatter(kmsg.FormatterClientID("raw"))
+		c.write(f.AppendRequest(f.AppendRequest(nil, bad, 4), listOffsets(1), 5)) // in one: the node may hang up as soon as it has read the bad one
 		c.response(2)
 		c.closed()
 		synctest.Wait()

@@ -233,12 +233,18 @@ func (c *Consumer) fetchFailed(asked []ask, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
+	moved := errors.Is(err, transport.ErrMoved) // metadata knows already where to
 	for _, a := range asked {
 		a.p.asked = false
-		if a.p.generation == a.generation {
-			a.p.backOff(now, c.config.RetryBackoff, err)
-			c.lostLocked(a.p)
+		if a.p.generation != a.generation {
+			continue
 		}
+		if moved {
+			a.p.leader, a.p.replica, a.p.err = -1, -1, err
+			continue
+		}
+		a.p.backOff(now, c.config.RetryBackoff, err)
+		c.lostLocked(a.p)
 	}
 	c.clientErrorLocked(err)
 	signal(c.resolve)

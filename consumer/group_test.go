@@ -249,7 +249,7 @@ func lossIsToldInTime(t *testing.T, p Protocol, mode CommitMode) {
 			})
 		}
 		config.OnRevoked = deafen
-		config.OnLost = func(ctxt, []TopicPartition) { told = time.Now() }
+		config.OnLost = func(ctxt, []TopicPartition) { f.coordinator.do(func() { told = time.Now() }) }
 		c1, d1 := memberOf(t, client, config)
 		stop1 := loop(c1, d1, func(r *record.Record) { _ = c1.MarkProcessed(r) })
 		time.Sleep(time.Second)
@@ -257,11 +257,15 @@ func lossIsToldInTime(t *testing.T, p Protocol, mode CommitMode) {
 		c2, d2 := memberOf(t, client, Config{Protocol: p, SessionTimeout: 10 * time.Second, CommitInterval: time.Hour})
 		stop2 := loop(c2, d2, func(*record.Record) {})
 		time.Sleep(time.Minute)
-		require.NotZero(t, told, "%s", d1)
+		var early time.Duration
+		f.coordinator.do(func() {
+			require.NotZero(t, told, "%s", d1)
+			early = ends.Sub(told)
+		})
 		assert.Regexp(t, `^\+0 \+1 \+2 (-\d )+(!\d ?)+$`, d1.String())
 		assert.Len(t, strings.Fields(d1.String()), 6, "each is given up or lost")
-		assert.GreaterOrEqual(t, ends.Sub(told), config.SessionTimeout/20, "the application has time to let go")
-		assert.Less(t, ends.Sub(told), config.SessionTimeout/2, "not long before")
+		assert.GreaterOrEqual(t, early, config.SessionTimeout/20, "the application has time to let go")
+		assert.Less(t, early, config.SessionTimeout/2, "not long before")
 		f.coordinator.do(func() { f.coordinator.deaf = false })
 		require.NoError(t, stop1())
 		require.NoError(t, stop2())
@@ -278,12 +282,12 @@ func TestLossEndsTheOtherCallbacks(t *testing.T) {
 		c, d := memberOf(t, client, Config{SessionTimeout: 10 * time.Second, OnAssigned: func(ctx ctxt, _ []TopicPartition) {
 			f.coordinator.do(func() { f.coordinator.deaf = true })
 			<-ctx.Done()
-			cause = ctx.Err()
+			f.coordinator.do(func() { cause = ctx.Err() })
 		}})
 		stop := loop(c, d, func(*record.Record) {})
 		time.Sleep(9*time.Second + time.Millisecond)
 		assert.Equal(t, "+0 !0", d.String())
-		require.ErrorIs(t, cause, context.Canceled)
+		f.coordinator.do(func() { require.ErrorIs(t, cause, context.Canceled) })
 		require.NoError(t, stop())
 		require.NoError(t, c.Kill())
 	})

@@ -133,21 +133,46 @@ func (p *Producer) refreshStale() {
 			continue
 		}
 		for _, name := range names {
-			p.refreshed(name)
+			if p.refreshed(name) {
+				p.pollAgain(name)
+			}
 		}
 	}
 }
 
-// refreshed takes over new metadata of a topic and sends what waited for it.
-func (p *Producer) refreshed(name string) {
+// pollEvery is how often metadata is asked for while a partition backs off: the pause before an attempt grows, but a new leader is to be noticed soon.
+const pollEvery = minBackOff
+
+// pollAgain has the next round ask for a topic, too, after a pause.
+func (p *Producer) pollAgain(name string) {
+	t := time.NewTimer(pollEvery)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-p.ctx.Done():
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.stale == nil {
+		p.stale = make(map[string]bool)
+	}
+	p.stale[name] = true
+}
+
+// refreshed takes over new metadata of a topic and sends what waited for it. It tells whether something still waits for another leader.
+func (p *Producer) refreshed(name string) (waits bool) {
 	t := (*p.topics.Load())[name]
 	if t == nil {
-		return
+		return false
 	}
 	t.observe()
 	for _, pt := range *t.partitions.Load() {
-		if n := pt.wakeAfterMetadata(); n != nil {
+		n, backs := pt.wakeAfterMetadata()
+		if n != nil {
 			n.wake(fullBatch)
 		}
+		waits = waits || backs
 	}
+	return waits
 }

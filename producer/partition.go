@@ -164,18 +164,20 @@ func (pt *partition) backOffLocked(now time.Time) {
 	pt.notBefore = now.Add(pt.topic.p.backOff(pt.failures, uint64(pt.number)))
 }
 
-// wakeAfterMetadata ends the back-off if the metadata names a newer leader. It returns the node that should look, or nil.
-func (pt *partition) wakeAfterMetadata() *node {
+// wakeAfterMetadata ends the back-off if the metadata names a newer leader. It returns the node that should look, or nil, and whether the partition goes on backing off.
+func (pt *partition) wakeAfterMetadata() (n *node, backs bool) {
 	pt.mu.Lock()
 	defer pt.mu.Unlock()
 	leader, epoch := pt.topic.leader(pt.number)
-	if pt.closed || leader < 0 || !pt.hasUnsentLocked() {
-		return nil
-	}
-	if epoch > pt.epoch || pt.node == nil || pt.node.id != leader {
+	switch {
+	case pt.closed || !pt.hasUnsentLocked():
+		return nil, false
+	case leader < 0:
+		return nil, true
+	case epoch > pt.epoch, pt.node == nil, pt.node.id != leader:
 		pt.notBefore = time.Time{}
 	}
-	return pt.wakeLocked(fullBatch)
+	return pt.wakeLocked(fullBatch), pt.notBefore.After(time.Now())
 }
 
 // close ends everything that is not finished and refuses what comes.

@@ -24,6 +24,8 @@ type call struct {
 	next, prev  *call
 	list        *callList
 	deadline    time.Time
+	doubt       time.Time // when others are asked whether the node still leads; zero = never
+	doubted     bool      // they were
 	state       callState
 	cancelled   error // the context ended before or while writing
 	correlation int32
@@ -124,14 +126,22 @@ func (l *callList) remove(cl *call) {
 
 func (l *callList) empty() bool { return l.head == nil }
 
-// earliest returns the earliest deadline, or t if that is earlier or the list is empty. The zero time is never.
+// earliest returns when a call of the list has to be looked at next, or t if that is earlier or the list is empty. The zero time is never.
 func (l *callList) earliest(t time.Time) time.Time {
 	for cl := l.head; cl != nil; cl = cl.next {
-		if t.IsZero() || cl.deadline.Before(t) {
-			t = cl.deadline
+		if due := cl.due(); t.IsZero() || due.Before(t) {
+			t = due
 		}
 	}
 	return t
+}
+
+// due is when a call has to be looked at: at its deadline, or when it comes into doubt.
+func (cl *call) due() time.Time {
+	if cl.state != callDone && !cl.doubt.IsZero() && cl.doubt.Before(cl.deadline) {
+		return cl.doubt
+	}
+	return cl.deadline
 }
 
 // alarm is a timer for the earliest of many deadlines. Setting it earlier than needed is harmless, so it is moved only when a deadline comes that is earlier than all before:

@@ -25,6 +25,16 @@ const (
 type coordinators struct {
 	mu    sync.Mutex
 	nodes map[coordinatorKey]int32
+	wrong coordinatorKey // whose node was forgotten last: who named it may do so again
+}
+
+func (cs *coordinators) order(kind CoordinatorKind, key string) candidateOrder {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if cs.wrong == (coordinatorKey{kind, key}) {
+		return othersFirst
+	}
+	return likelyFirst
 }
 
 type coordinatorKey struct {
@@ -46,8 +56,8 @@ func (c *Client) Coordinator(ctx context.Context, kind CoordinatorKind, key stri
 	}
 	within, cancel := context.WithTimeoutCause(ctx, c.cfg.RequestTimeout, ErrTimeout)
 	defer cancel()
-	for wait := c.cfg.BackoffMin; ; wait = min(2*wait, c.cfg.BackoffMax) {
-		node, err := c.findCoordinator(within, kind, key)
+	for wait, order := c.cfg.BackoffMin, c.coordinators.order(kind, key); ; wait, order = min(2*wait, c.cfg.BackoffMax), othersFirst {
+		node, err := c.findCoordinator(within, kind, key, order)
 		switch {
 		case err == nil:
 			c.coordinators.set(kind, key, node)
@@ -68,12 +78,22 @@ func (c *Client) Coordinator(ctx context.Context, kind CoordinatorKind, key stri
 
 // ForgetCoordinator drops a node from the cache, unless another one has taken its place there already.
 func (c *Client) ForgetCoordinator(kind CoordinatorKind, key string, node int32) {
-	c.coordinators.mu.Lock()
-	defer c.coordinators.mu.Unlock()
-	k := coordinatorKey{kind, key}
-	if n, ok := c.coordinators.nodes[k]; ok && n == node {
-		delete(c.coordinators.nodes, k)
+	if c.coordinators.forget(kind, key, node) {
+		c.meta.suspect(node)
 	}
+}
+
+func (cs *coordinators) forget(kind CoordinatorKind, key string, node int32) bool {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	k := coordinatorKey{kind, key}
+	n, ok := cs.nodes[k]
+	if !ok || n != node {
+		return false
+	}
+	delete(cs.nodes, k)
+	cs.wrong = k
+	return true
 }
 
 // passing tells whether asking again may help.
@@ -85,11 +105,15 @@ func passing(err error) bool {
 	return !unsupported && !errors.Is(err, ErrClosed)
 }
 
-func (c *Client) findCoordinator(ctx context.Context, kind CoordinatorKind, key string) (int32, error) {
-	req := kmsg.NewPtrFindCoordinatorRequest()
-	req.CoordinatorType = int8(kind)
-	req.CoordinatorKey, req.CoordinatorKeys = key, []string{key} // before version 4 the one, from then on the other
-	resp, err := c.Request(ctx, AnyNode, req)
+func (c *Client) findCoordinator(ctx context.Context, kind CoordinatorKind, key string, order candidateOrder) (int32, error) {
+	ctx, cancel := context.WithTimeout(ctx, metadataTimeout)
+	defer cancel()
+	_, resp, err := c.firstAnswer(ctx, c.meta.candidates(order), func() kmsg.Request {
+		req := kmsg.NewPtrFindCoordinatorRequest()
+		req.CoordinatorType = int8(kind)
+		req.CoordinatorKey, req.CoordinatorKeys = key, []string{key} // before version 4 the one, from then on the other
+		return req
+	}, func(kmsg.Response) error { return nil })
 	if err != nil {
 		return 0, err
 	}

@@ -61,9 +61,9 @@ func (d *direct) start(cl *call) {
 		return
 	}
 	cl.state = callWaiting
-	cl.deadline = cl.started.Add(patience(cl.req, d.c.cfg.RequestTimeout))
+	cl.deadline, cl.doubt = cl.started.Add(patience(cl.req, d.c.cfg.RequestTimeout)), d.c.doubtAt(cl.req, cl.started)
 	d.calls.push(cl)
-	d.alarm.by(cl.deadline, cl.started)
+	d.alarm.by(cl.due(), cl.started)
 	produce := cl.key == keyProduce
 	first := produce && !d.serving
 	ctx := d.c.life
@@ -213,13 +213,21 @@ func (d *direct) tick() {
 	d.mu.Lock()
 	d.alarm.rang()
 	now := time.Now()
+	dbt := doubts{c: d.c, node: d.id, now: now}
 	for cl := d.calls.head; cl != nil; {
 		next := cl.next
-		if !cl.deadline.After(now) {
+		var err error
+		switch {
+		case !cl.deadline.After(now):
+			err = ErrTimeout
+		case dbt.look(cl):
+			err = ErrMoved
+		}
+		if err != nil {
 			if cancel := d.abandonLocked(cl); cancel != nil {
 				cancels = append(cancels, cancel)
 			}
-			late = append(late, outcome{cl, &ConnError{Node: d.id, Addr: "direct", Sent: true, Err: ErrTimeout}})
+			late = append(late, outcome{cl, &ConnError{Node: d.id, Addr: "direct", Sent: true, Err: err}})
 		}
 		cl = next
 	}
@@ -231,6 +239,7 @@ func (d *direct) tick() {
 		cancel()
 	}
 	finishAll(late)
+	dbt.ask()
 }
 
 // close fails what was not replied. Goroutines end with the client's context.

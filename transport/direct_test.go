@@ -12,7 +12,7 @@ import (
 )
 
 func directClient(t testing.TB, n *fakeNode) *Client {
-	return newClient(t, ClientConfig{Local: &Local{NodeID: n.id, Handler: n}})
+	return newClient(t, ClientConfig{Local: &Local{NodeID: n.id, Handler: n}, Network: NewMem().Host("client")}) // nobody else is there
 }
 
 func TestDirect(t *testing.T) {

@@ -28,6 +28,18 @@
 //     login a connection may say little, not for long. Garbage closes the connection that it came on and touches nothing else; so does a panic in a handler or in a decoder.
 //   - Records are not copied: a produce request refers to the batch, a fetch response refers to memory or to ranges of files, which go out with sendfile on plain TCP on Linux.
 //   - In the metadata cache a partition's leader epoch never falls, unless the topic was made anew.
+//   - A request whose leader is silent ends when metadata names another one: see ErrMoved.
+//
+// # A node that does not answer, or does not know
+//
+// A node that is cut off, hangs or hears no news looks like one that is slow, so nothing is concluded from its silence: others are asked.
+//
+//	answer late ──▶ in doubt ──▶ metadata of another node ──┬─▶ leads as before: wait on, ask again later
+//	(2·BackoffMin)                                          └─▶ another leads: the request ends, ErrMoved
+//
+// Metadata and coordinators are asked of one node; of the next one as well when that fails or is silent for 2·BackoffMin; the first good answer counts (anyof.go). Who kept somebody waiting comes last
+// until it answers, and so does who has just given an answer that did not help: whoever asks again hears somebody else. What only one node can answer is waited for as long as ever.
+// ErrMoved says nothing about the effect of a request: an idempotent producer sends the batch to the new leader under its old sequence number, and a consumer fetches from its position.
 //
 // # Concurrency
 //

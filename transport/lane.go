@@ -117,10 +117,10 @@ func (l *lane) start(cl *call) {
 		return
 	}
 	cl.state = callQueued
-	cl.deadline = cl.started.Add(patience(cl.req, l.c.cfg.RequestTimeout))
+	cl.deadline, cl.doubt = cl.started.Add(patience(cl.req, l.c.cfg.RequestTimeout)), l.c.doubtAt(cl.req, cl.started)
 	l.lastUse = cl.started
 	l.queue.push(cl)
-	l.alarm.by(cl.deadline, cl.started)
+	l.alarm.by(cl.due(), cl.started)
 	if !l.running {
 		l.running = true
 		l.c.wg.Add(1) // not closed, so Close does not wait yet
@@ -225,6 +225,8 @@ func (l *lane) tick() {
 	l.mu.Lock()
 	l.alarm.rang()
 	now := time.Now()
+	d := doubts{c: l.c, node: l.node, now: now}
+	late = l.doubtLocked(&d, late)
 	for cl := l.queue.head; cl != nil; {
 		next := cl.next
 		if !cl.deadline.After(now) {
@@ -258,6 +260,37 @@ func (l *lane) tick() {
 	}
 	l.mu.Unlock()
 	finishAll(late)
+	d.ask()
+}
+
+// doubtLocked takes the calls out whose leader has moved. A connection on which nobody waits for anything any more, or which does not take what is written, goes with them.
+func (l *lane) doubtLocked(d *doubts, late []outcome) []outcome {
+	found, living := false, false
+	for _, list := range []*callList{&l.queue, &l.inflight} {
+		for cl := list.head; cl != nil; {
+			next := cl.next
+			switch {
+			case cl.state == callDone:
+			case !d.look(cl):
+				living = true
+			case cl.state == callWriting:
+				found, cl.cancelled = true, l.connErrorLocked(true, ErrMoved)
+				l.breakLocked(ErrMoved)
+			default: // of what is in flight the response must be recognised
+				found = true
+				if list == &l.queue {
+					list.remove(cl)
+				}
+				late = append(late, outcome{cl, l.connErrorLocked(cl.state == callWaiting, ErrMoved)})
+				cl.state = callDone
+			}
+			cl = next
+		}
+	}
+	if found && !living {
+		l.breakLocked(ErrMoved)
+	}
+	return late
 }
 
 // connErrorLocked says what became of a call.

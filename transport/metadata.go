@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	// metadataTimeout bounds one node's answer, so that a node that hangs costs little before the next is asked.
+	// metadataTimeout bounds the nodes' answers to one question.
 	metadataTimeout = 5 * time.Second
 	// createPatience is how long a topic that was to be created may stay unknown: nodes answer first and create then.
 	createPatience = 5 * time.Second
@@ -38,7 +38,8 @@ type metadata struct {
 	lastAsk  time.Time
 	aging    *time.Timer // asks when the cache is old
 
-	failed map[int32]time.Time // of the goroutine: when a node gave no answer, unless it did since
+	failed   map[int32]time.Time // when a node gave no answer, or keeps somebody waiting for one, unless it did since
+	answered map[int32]time.Time // when a node gave its last answer
 }
 
 // snapshot is the cache at one time; immutable.
@@ -66,7 +67,7 @@ func (r *round) finish() {
 }
 
 func newMetadata(c *Client) *metadata {
-	m := &metadata{c: c, interest: make(map[string]bool), static: make(map[int32]Node), failed: make(map[int32]time.Time)}
+	m := &metadata{c: c, interest: make(map[string]bool), static: make(map[int32]Node), failed: make(map[int32]time.Time), answered: make(map[int32]time.Time)}
 	m.snapshot.Store(&snapshot{controller: -1})
 	return m
 }
@@ -140,16 +141,20 @@ func (m *metadata) ask(r *round) bool {
 	m.next = nil // who comes now joins another
 	names := slices.Sorted(maps.Keys(m.interest))
 	create := slices.Sorted(maps.Keys(r.create))
+	order := othersFirst
+	if r.forced { // it is about a topic that the likely ones may have been told of
+		order = likelyFirst
+	}
 	m.mu.Unlock()
 	if len(create) > 0 {
 		names = slices.DeleteFunc(names, func(n string) bool { return r.create[n] })
-		if err := m.exchange(create, true, now); err != nil {
+		if err := m.exchange(create, true, now, order); err != nil {
 			m.rejoin(r, err)
 			return false
 		}
 	}
 	if len(create) == 0 || len(names) > 0 {
-		if err := m.exchange(names, false, now); err != nil {
+		if err := m.exchange(names, false, now, order); err != nil {
 			m.rejoin(r, err)
 			return false
 		}
@@ -179,10 +184,11 @@ func (m *metadata) rejoin(r *round, err error) {
 	m.next = r
 }
 
-// exchange asks one node after the other, until one answers.
-func (m *metadata) exchange(names []string, create bool, asked time.Time) error {
-	var last error = &UnknownNodeError{Node: AnyNode}
-	for _, node := range m.candidates() {
+// exchange asks nodes, until one answers.
+func (m *metadata) exchange(names []string, create bool, asked time.Time, order candidateOrder) error {
+	ctx, cancel := context.WithTimeout(m.c.life, min(metadataTimeout, m.c.cfg.RequestTimeout)) // for all: by then the last one was asked long ago
+	defer cancel()
+	_, resp, err := m.c.firstAnswer(ctx, m.candidates(order), func() kmsg.Request {
 		req := kmsg.NewPtrMetadataRequest()
 		req.Topics = make([]kmsg.MetadataRequestTopic, 0, len(names)) // not nil, which means all
 		for _, n := range names {
@@ -191,44 +197,75 @@ func (m *metadata) exchange(names []string, create bool, asked time.Time) error 
 			req.Topics = append(req.Topics, t)
 		}
 		req.AllowAutoTopicCreation = create
-		ctx, cancel := context.WithTimeout(m.c.life, min(metadataTimeout, m.c.cfg.RequestTimeout))
-		resp, err := m.c.request(ctx, node, req)
-		cancel()
-		if err == nil {
-			md, ok := resp.(*kmsg.MetadataResponse)
-			if ok && md.ErrorCode == 0 {
-				delete(m.failed, node)
-				m.apply(md, asked)
-				return nil
-			}
-			err = errUnexpected
-			if ok {
-				err = kerr.ErrorForCode(md.ErrorCode)
-			}
+		return req
+	}, func(resp kmsg.Response) error {
+		md, ok := resp.(*kmsg.MetadataResponse)
+		if !ok {
+			return errUnexpected
 		}
-		if errors.Is(err, ErrClosed) {
-			return err
-		}
-		last = err
-		m.failed[node] = time.Now()
-		m.c.cfg.Logger.Debug("metadata request failed", "node", node, "error", err)
+		return kerr.ErrorForCode(md.ErrorCode)
+	})
+	if err != nil {
+		return err
 	}
-	return last
+	m.apply(resp.(*kmsg.MetadataResponse), asked)
+	m.c.reconsider()
+	return nil
 }
 
+// candidateOrder says in which order nodes are asked.
+type candidateOrder int8
+
+const (
+	likelyFirst candidateOrder = iota
+	othersFirst                // whoever answered a moment ago comes last: that answer was not enough
+)
+
+// freshAnswer is for how long an answer counts as one of a moment ago.
+const freshAnswer = 2 * time.Second
+
 // candidates lists whom to ask: those that gave no answer of late come last, for a connection through which nothing comes back looks like any other.
-func (m *metadata) candidates() []int32 {
+func (m *metadata) candidates(order candidateOrder) []int32 {
 	nodes := m.c.candidates()
 	now := time.Now()
-	slices.SortStableFunc(nodes, func(a, b int32) int { return m.failedAt(a, now).Compare(m.failedAt(b, now)) })
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	slices.SortStableFunc(nodes, func(a, b int32) int {
+		c := within(m.failed[a], now, m.c.cfg.RequestTimeout).Compare(within(m.failed[b], now, m.c.cfg.RequestTimeout))
+		if c == 0 && order == othersFirst {
+			c = within(m.answered[a], now, freshAnswer).Compare(within(m.answered[b], now, freshAnswer))
+		}
+		return c
+	})
 	return nodes
 }
 
-func (m *metadata) failedAt(node int32, now time.Time) time.Time {
-	if at := m.failed[node]; now.Sub(at) < m.c.cfg.RequestTimeout {
+// within is a time unless it is long past.
+func within(at, now time.Time, d time.Duration) time.Time {
+	if now.Sub(at) < d {
 		return at
 	}
 	return time.Time{}
+}
+
+// suspect notes that a node keeps somebody waiting.
+func (m *metadata) suspect(node int32) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.failed[node] = time.Now()
+}
+
+// heard notes that a node has answered, or has not.
+func (m *metadata) heard(node int32, err error) {
+	now := time.Now()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err != nil {
+		m.failed[node] = now
+		return
+	}
+	delete(m.failed, node)
+	m.answered[node] = now
 }
 
 // apply takes an answer into the cache.
@@ -303,13 +340,13 @@ func (m *metadata) setNode(n Node) {
 }
 
 // hint takes one partition's leader, if it is news.
-func (m *metadata) hint(topic string, partition, leader, epoch int32) {
+func (m *metadata) hint(topic string, partition, leader, epoch int32) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	old := m.snapshot.Load()
 	t := old.topics[topic]
 	if t == nil || partition < 0 || int(partition) >= len(t.Partitions) || t.Partitions[partition].LeaderEpoch >= epoch {
-		return
+		return false
 	}
 	u := *t
 	u.Partitions = slices.Clone(t.Partitions)
@@ -319,6 +356,7 @@ func (m *metadata) hint(topic string, partition, leader, epoch int32) {
 	s.topics = maps.Clone(old.topics)
 	s.topics[topic] = &u
 	m.snapshot.Store(&s)
+	return true
 }
 
 func (m *metadata) close() {
@@ -406,7 +444,9 @@ func (c *Client) LeaderHint(topic string, partition, leader, leaderEpoch int32, 
 	for _, n := range nodes {
 		c.setAddr(n.ID, n.Addr)
 	}
-	c.meta.hint(topic, partition, leader, leaderEpoch)
+	if c.meta.hint(topic, partition, leader, leaderEpoch) {
+		c.reconsider()
+	}
 }
 
 // Nodes lists the brokers of the cache, by id. The slice is the caller's to read only.

@@ -26,7 +26,7 @@ type Config struct {
 	// Node, if set, changes a node's configuration before it starts: topic defaults, timeouts, events, a logger.
 	Node func(*cluster.Config)
 
-	// Timeout bounds every wait of the methods of Cluster. 0 means two minutes: a client that meets a node that is cut off gives each request 30 s, as Kafka's do.
+	// Timeout bounds every wait of the methods of Cluster. 0 means two minutes: a client gives a request to a node that is cut off 30 s, unless another node leads what it is about.
 	Timeout time.Duration
 }
 

@@ -56,6 +56,8 @@ type Report struct {
 	Anomalies []Anomaly
 	Unreached []string // what the final readers did not come to
 	Sent      [outcomes]int
+
+	steps int64 // rounds of all loops: what a judgement costs, but for sorting
 }
 
 // String counts, and lists all that is wrong.
@@ -200,6 +202,7 @@ func (c *checker) find(v Value) (int32, bool) {
 // facts collects what is excused.
 func (c *checker) facts() {
 	for i := range c.h {
+		c.report.steps++
 		op := &c.h[i]
 		switch op.Kind {
 		case Lost:
@@ -232,6 +235,7 @@ func (c *checker) collectSends() {
 		}
 		c.report.Sent[op.Outcome] += len(op.Items)
 		for _, item := range op.Items {
+			c.report.steps++
 			v := item.Value
 			if old, ok := c.find(v); ok {
 				c.accuse("H1", v.Place, item.Offset, []int32{c.sends[old].op, int32(i)}, "%v was sent twice", v)
@@ -254,6 +258,7 @@ func (c *checker) collectSightings() {
 			continue
 		}
 		for _, item := range op.Items {
+			c.report.steps++
 			if item.Offset >= 0 {
 				c.sight(int32(i), op, item)
 			}
@@ -301,6 +306,7 @@ func (c *checker) versions(p *part) {
 	last := map[int32]*sent{} // of each producer
 	changed := int64(-1)      // was reported
 	for i := range p.seen {
+		c.report.steps++
 		g := p.seen[i]
 		s := &c.sends[g.value]
 		again := i > 0 && p.seen[i-1].offset == g.offset
@@ -344,6 +350,7 @@ func (c *checker) versions(p *part) {
 func (c *checker) skipped(p *part, from, to int64) int64 {
 	if c.o.Dense {
 		for from < to {
+			c.report.steps++
 			end := max(p.lost.end(from), p.gone.end(from))
 			if end <= from {
 				return from
@@ -354,6 +361,7 @@ func (c *checker) skipped(p *part, from, to int64) int64 {
 	}
 	i, _ := slices.BinarySearch(p.known, from)
 	for ; i < len(p.known) && p.known[i] < to; i++ {
+		c.report.steps++
 		if !p.excused(p.known[i]) {
 			return p.known[i]
 		}

@@ -33,6 +33,12 @@ type commits struct {
 	owners  []int32                 // claims
 }
 
+// disown ends what a process claimed.
+func (c *commits) disown(k *checker, process string) {
+	k.report.steps += int64(len(c.owners)) + 1
+	c.owners = slices.DeleteFunc(c.owners, func(o int32) bool { return k.h[o].Process == process })
+}
+
 type listed struct {
 	process string
 	place   int32
@@ -65,6 +71,7 @@ func (c *checker) inTime() {
 	k := &clock{checker: c, known: make([]before, len(c.h)), commits: map[owned]*commits{}, gens: map[string]before{}, lists: map[listed]int32{}, claims: map[string][]owned{}}
 	next := 0 // of c.sends, which are in the order of beginnings
 	for _, e := range events {
+		c.report.steps++
 		if !e.end {
 			for ; next < len(c.sends) && c.sends[next].op <= e.op; next++ {
 				p := &c.parts[c.sends[next].part]
@@ -118,12 +125,10 @@ func (k *clock) begins(i int32) {
 	case Fetch:
 		k.known[i].by = k.of(op).last
 	case Revoke:
-		c := k.of(op)
-		c.owners = slices.DeleteFunc(c.owners, func(o int32) bool { return k.h[o].Process == op.Process })
+		k.of(op).disown(k.checker, op.Process)
 	case Crash:
 		for _, key := range k.claims[op.Process] {
-			c := k.commits[key]
-			c.owners = slices.DeleteFunc(c.owners, func(o int32) bool { return k.h[o].Process == op.Process })
+			k.commits[key].disown(k.checker, op.Process)
 		}
 		delete(k.claims, op.Process)
 	}
@@ -149,12 +154,11 @@ func (k *clock) ends(i int32) {
 		k.fetched(i, op)
 	case Claim:
 		c := k.of(op)
+		c.disown(k.checker, op.Process)
 		for _, o := range c.owners {
-			if k.h[o].Process != op.Process {
-				k.accuse("C16", op.Place, -1, []int32{o, i}, "%s of group %s owns it, and %s, too", op.Process, op.Group, k.h[o].Process)
-			}
+			k.accuse("C16", op.Place, -1, []int32{o, i}, "%s of group %s owns it, and %s, too", op.Process, op.Group, k.h[o].Process)
 		}
-		c.owners = append(slices.DeleteFunc(c.owners, func(o int32) bool { return k.h[o].Process == op.Process }), i)
+		c.owners = append(c.owners, i)
 		k.claims[op.Process] = append(k.claims[op.Process], owned{op.Group, k.partID(op.Place)})
 		k.generation(i, op)
 	}

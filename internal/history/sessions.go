@@ -1,6 +1,7 @@
 package history
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -55,6 +56,7 @@ func (c *checker) sessions() {
 			}
 		case Poll:
 			for n, item := range op.Items {
+				c.report.steps++
 				key := follows{op.Process, c.partID(item.Place)}
 				p := at[key]
 				if p == nil || p.epoch != epochs[op.Process] {
@@ -89,8 +91,13 @@ func (c *checker) sessions() {
 // told accuses a consumer that goes on from a position that was lost.
 func (c *checker) told(p *position, i int32, item Item) {
 	op := &c.h[i]
-	for _, l := range c.part(item.Place).losses {
-		if loss := &c.h[l]; p.next > loss.Offset && p.next <= loss.To && loss.Invoke > p.told && completed(loss) < op.Invoke {
+	losses := c.part(item.Place).losses
+	// In the order of time: each consumer passes each of them once.
+	n, _ := slices.BinarySearchFunc(losses, p.told, func(l int32, told time.Duration) int { return cmp.Compare(c.h[l].Invoke, told+1) })
+	for ; n < len(losses) && c.h[losses[n]].Invoke < op.Invoke; n++ {
+		c.report.steps++
+		l := losses[n]
+		if loss := &c.h[l]; p.next > loss.Offset && p.next <= loss.To && completed(loss) < op.Invoke {
 			c.accuse("C17", item.Place, item.Offset, []int32{p.op, l, i}, "%s was at %d, which was lost, and goes on as if it were not", op.Process, p.next)
 			p.next = -1
 			return
@@ -180,6 +187,7 @@ func (c *checker) atTheEnd() {
 		}
 	}
 	for n := range c.sends {
+		c.report.steps += int64(len(names))
 		c.missing(int32(n), names)
 	}
 }

@@ -2,7 +2,7 @@ package history_test
 
 import (
 	"bytes"
-	"strconv"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -136,15 +136,18 @@ func TestRecorder(t *testing.T) {
 }
 
 func BenchmarkCheck(b *testing.B) {
-	for _, n := range []int{250_000, 500_000, 1_000_000} {
-		h, o := modelHistory(2, n)
-		b.Run(strconv.Itoa(n), func(b *testing.B) {
-			for b.Loop() {
-				if r := history.Check(h, o); r.Verdict != history.Good {
-					b.Fatal(r)
+	for _, kind := range histories {
+		for _, n := range []int{10_000, 100_000, 1_000_000} {
+			h, o := kind.make(n)
+			b.Run(fmt.Sprintf("%s/%d", kind.name, n), func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					if r := history.Check(h, o); len(r.Anomalies) > 0 {
+						b.Fatal(r)
+					}
 				}
-			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(h)), "ns/operation")
-		})
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(h)), "ns/operation")
+			})
+		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/insynclog/insync/cluster"
+	"github.com/insynclog/insync/internal/vfs"
 	"github.com/insynclog/insync/log/record"
 	"github.com/insynclog/insync/producer"
 	"github.com/stretchr/testify/require"
@@ -60,4 +61,29 @@ func TestRetentionMakesRoom(t *testing.T) {
 		require.NoError(t, err)
 	}
 	require.LessOrEqual(t, n.Status().Space.Used, int64(5<<20))
+}
+
+// What is reserved of a disk is kept for metadata, groups and replication: records of clients do not take it.
+func TestReserveIsKept(t *testing.T) {
+	const capacity, reserve = 12 << 20, 6 << 20
+	disk := vfs.NewMem()
+	disk.SetCapacity(capacity)
+	n := start(t, cluster.Config{FS: disk, Dir: "data", ReserveBytes: reserve})
+	createTopic(t, n, "t", 1)
+	p, err := producer.New(producer.Config{Client: n.Client(), DeliveryTimeout: 300 * time.Millisecond})
+	require.NoError(t, err)
+	defer p.Close()
+	taken := int64(0)
+	for err == nil {
+		require.Less(t, taken, int64(capacity), "the reserve is no limit")
+		_, err = p.Produce(t.Context(), &record.Record{Topic: "t", Value: make([]byte, 100<<10)})
+		taken += 100 << 10
+	}
+	require.ErrorIs(t, err, kerr.NotEnoughReplicas)
+	_, free, err := disk.Space("data")
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, free, int64(reserve-200<<10), "after %d bytes", taken)
+	require.Greater(t, taken, int64(3<<20))
+	require.True(t, n.Status().Space.Full)
+	createTopic(t, n, "metadata-goes-on", 3)
 }

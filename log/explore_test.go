@@ -25,6 +25,8 @@ var explore = struct {
 	variant  int
 	second   string
 	random   int
+	hunt     bool
+	found    atomic.Bool // by the hunt
 }{}
 
 func init() {
@@ -33,6 +35,7 @@ func init() {
 	flag.IntVar(&explore.variant, "explore.variant", -1, "this variant of the crash, or of the error, only")
 	flag.StringVar(&explore.second, "explore.second", "", "crash again behind this operation of the recovery, or behind all; empty is a sample")
 	flag.IntVar(&explore.random, "explore.random", 2, "number of random workloads")
+	flag.BoolVar(&explore.hunt, "explore.hunt", false, "end with the first run that goes wrong")
 }
 
 // variants are the crashes that are tried behind each operation.
@@ -76,11 +79,17 @@ func workloads() []workload {
 // report tells of a run that went wrong, with the command that repeats it.
 func (e *explorer) report(test string, err error, op int64, variant int, second string) {
 	e.failures++
+	if explore.hunt && !explore.found.Swap(true) {
+		fmt.Printf("found: %s, %s, operation %d, variant %d: %.200q\n", test, e.name, op, variant, err.Error())
+	}
 	if second != "" {
 		second = " -explore.second=" + second
 	}
 	e.t.Errorf("%v\n\tgo test ./log -run '%s$' -explore.workload=%s -explore.op=%d -explore.variant=%d%s", err, test, e.name, op, variant, second)
 }
+
+// enough tells whether it has been shown that something is wrong.
+func (e *explorer) enough() bool { return e.failures > 3 || explore.found.Load() }
 
 // raceSample: under the race detector one run in so many.
 const raceSample = 29
@@ -106,6 +115,7 @@ func TestExploreCrashes(t *testing.T) {
 // crash runs the workload once, and crashes a copy of its disk behind every operation.
 func (e *explorer) crash(wl workload) {
 	w := newWorld(e.seed)
+	w.looks = true
 	w.disk.SetFault(func(op vfs.Op) error {
 		if op.Kind.Changes() {
 			e.crashesAt(w, op.Seq-1)
@@ -124,9 +134,10 @@ func (e *explorer) crash(wl workload) {
 }
 
 func (e *explorer) crashesAt(w *world, at int64) {
-	if explore.op >= 0 && explore.op != at || e.failures > 3 {
+	if explore.op >= 0 && explore.op != at || e.enough() {
 		return
 	}
+	w.noteShown()
 	for v := range variants {
 		sampled := !raced || (at*int64(len(variants))+int64(v))%raceSample == 0 || explore.op >= 0
 		if sampled && (explore.variant < 0 || explore.variant == v) {
@@ -225,6 +236,9 @@ func (w *world) goOn() error {
 	w.now = w.now.Add(time.Second)
 	for i := range w.logs {
 		w.m.logs[i].epoch += 10
+		if err := w.repeat(i); err != nil {
+			return fmt.Errorf("after the recovery: %w", err)
+		}
 		if err := steps(func() error { return w.plain(i, 40) }, func() error { return w.sync(i) }); err != nil {
 			return fmt.Errorf("after the recovery: %w", err)
 		}
@@ -308,7 +322,7 @@ func (e *explorer) fail(wl workload) {
 	for at, op := range ops {
 		for v, fault := range faults(op) {
 			sampled := !raced || (at+v)%raceSample == 0
-			if explore.op >= 0 && explore.op != int64(at) || explore.variant >= 0 && explore.variant != v || !sampled && explore.op < 0 || e.failures > 3 {
+			if explore.op >= 0 && explore.op != int64(at) || explore.variant >= 0 && explore.variant != v || !sampled && explore.op < 0 || e.enough() {
 				continue
 			}
 			e.crashes++
@@ -374,6 +388,7 @@ func (e *explorer) failAt(wl workload, at int, fault error) error {
 		lossy = lossy || failed.Kind == vfs.OpSync && strings.HasSuffix(failed.Name, ".log")
 	}
 	told := err != nil
+	w.noteShown()
 	for _, mode := range []vfs.CrashMode{vfs.DropAll, vfs.KeepAll} {
 		r, err := w.m.recovered(w.disk.Clone().Crash(mode, nil), crashKind{lossless: mode == vfs.KeepAll, again: told, lossy: lossy, failed: told || shortRead}, e.seed)
 		if err == nil && at%16 == 0 {

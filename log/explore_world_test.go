@@ -25,6 +25,7 @@ type world struct {
 	logs   []*Log
 	m      model
 	budget int64 // of operations that change the disk
+	looks  bool  // at the logs in use, after what changes more than their end
 }
 
 // model is what is known of a directory.
@@ -149,7 +150,7 @@ func (w *world) openLog(i int) error {
 	if end := l.Offsets().LogEndOffset; end != m.end() {
 		return fmt.Errorf("log %d ended at %d and ends at %d after it was opened", i, m.end(), end)
 	}
-	return nil
+	return w.look(i)
 }
 
 // close stops cleanly. The logs are closed one after the other, so that the operations of the disk are in the same order each time.
@@ -180,6 +181,34 @@ func (w *world) reopen(epoch int64) error {
 		return err
 	}
 	return w.open()
+}
+
+// noteShown takes for synced what the logs say is: whoever asks beside an operation that is under way may act on it.
+func (w *world) noteShown() {
+	for i, l := range w.logs {
+		if m := &w.m.logs[i]; l != nil && m.there {
+			m.synced = max(m.synced, min(l.Offsets().SyncedEndOffset, m.end()))
+		}
+	}
+}
+
+// look compares a log in use with the model: what a restart finds is made anew from the batches, so that it would not tell of a mistake here.
+func (w *world) look(i int) error {
+	if !w.looks {
+		return nil
+	}
+	m, l := &w.m.logs[i], w.logs[i]
+	o := l.Offsets()
+	if o.LogStartOffset > o.LastStableOffset || o.LastStableOffset > o.HighWatermark || o.HighWatermark > o.LogEndOffset || o.SyncedEndOffset > o.LogEndOffset {
+		return fmt.Errorf("log %d in use: positions %+v", i, o)
+	}
+	if _, err := m.checkBatches(l, o); err != nil {
+		return fmt.Errorf("log %d in use: %w", i, err)
+	}
+	if err := m.checkDerived(l, o); err != nil {
+		return fmt.Errorf("log %d in use: %w", i, err)
+	}
+	return nil
 }
 
 // noted says that the checkpoints have been written.
@@ -270,6 +299,31 @@ func (w *world) append(i int, s batch) error {
 		return err
 	}
 	return w.appendBatch(i, b, FromClient)
+}
+
+// repeat sends again what each producer sent last, as many batches as may be under way: all of them are known.
+func (w *world) repeat(i int) error {
+	m := &w.m.logs[i]
+	start := w.logs[i].Offsets().LogStartOffset
+	seen := map[int64][]record.Batch{}
+	for _, b := range m.batches {
+		if id := b.ProducerID(); id >= 0 && !b.Control() {
+			seen[id] = append(seen[id], b)
+		}
+	}
+	for _, b := range m.batches {
+		id := b.ProducerID()
+		if last := seen[id]; id < 0 || b.Control() || b.BaseOffset() < last[max(0, len(last)-cachedBatches)].BaseOffset() || last[len(last)-1].BaseOffset() < start {
+			continue
+		}
+		again := b.Clone()
+		again.PutBaseOffset(0)
+		a, err := w.logs[i].Append(again, AppendOptions{LeaderEpoch: m.epoch, Now: w.now})
+		if err != nil || !a.Duplicate || a.BaseOffset != b.BaseOffset() {
+			return fmt.Errorf("batch at %d of producer %d, sent again, got %+v: %w", b.BaseOffset(), id, a, err)
+		}
+	}
+	return nil
 }
 
 func (w *world) plain(i, bytes int) error { return w.append(i, batch{bytes: bytes, producer: -1}) }
@@ -363,7 +417,7 @@ func (w *world) truncate(i int, at int64) error {
 	m.synced = min(m.synced, m.end())
 	m.startHigh = min(m.startHigh, m.end())
 	m.calm()
-	return nil
+	return w.look(i)
 }
 
 func (w *world) truncateFully(i int, at int64) error {
@@ -376,7 +430,7 @@ func (w *world) truncateFully(i int, at int64) error {
 	m.batches, m.origin, m.synced = nil, at, at
 	m.startLow, m.startHigh = at, at
 	m.calm()
-	return nil
+	return w.look(i)
 }
 
 func (w *world) advance(i int, start int64) error {
@@ -402,13 +456,19 @@ func (w *world) deleteOld(i int) error {
 	if err == nil && n > 0 {
 		w.m.logs[i].startLow = w.m.logs[i].startHigh
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return w.look(i)
 }
 
 func (w *world) compact(i int) error {
 	w.m.logs[i].compacted = true
 	_, err := w.logs[i].Compact(&Compactor{BufferBytes: 1 << 12, ReadBytes: 1 << 12}, CompactionPolicy{DeleteRetention: 50 * time.Millisecond}, w.now)
-	return err
+	if err != nil {
+		return err
+	}
+	return w.look(i)
 }
 
 // recreate deletes a log and makes another of the same name.

@@ -4,11 +4,13 @@ import (
 	"encoding/hex"
 	"math"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/insynclog/insync/internal/vfs"
+	"github.com/insynclog/insync/log/record"
 )
 
 func TestGoldenCheckpoints(t *testing.T) {
@@ -158,6 +160,7 @@ func TestKIP98_ProducerChecks(t *testing.T) {
 			{sequence: 0, want: seq(0, 0, 18, 17)},
 		},
 		"another epoch forgets them":  {{sequence: 0}, {epoch: 1, sequence: 0}, {epoch: 0, sequence: 0, want: &ProducerEpochError{ProducerID: 7, Got: 0, Known: 1}}},
+		"numbers begin anew":          {{sequence: 0}, {sequence: 3}, {epoch: 1, sequence: 0}, {epoch: 1, sequence: 3}},
 		"sequences wrap":              {{sequence: math.MaxInt32 - 2}, {sequence: 0}, {sequence: math.MaxInt32 - 2, dup: 1}},
 		"a batch may wrap inside":     {{sequence: math.MaxInt32 - 1}, {sequence: 1}, {sequence: math.MaxInt32 - 1, dup: 1}},
 		"outside an open transaction": {{sequence: 0, txn: true}, {sequence: 3, want: ErrInvalidTxnState}, {sequence: 3, txn: true}},
@@ -187,6 +190,29 @@ func TestKIP98_ProducerChecks(t *testing.T) {
 			require.NoError(t, l.Close())
 		})
 	}
+}
+
+// Producers are forgotten by the time of their last batch, which may be a marker, and not while a transaction of theirs is open.
+func TestKIP98_ProducersExpire(t *testing.T) {
+	l, err := Open("/t-0", Config{FS: vfs.NewMem(), ProducerIDExpiration: time.Hour})
+	require.NoError(t, err)
+	for id := range int64(3) {
+		b := record.NewBuilder(record.BuilderConfig{Transactional: id > 0})
+		b.SetProducer(id, 0, 0)
+		b.Append(&record.Record{Value: []byte("v"), Timestamp: testTime.Add(-2 * time.Hour)})
+		batch, err := b.Build(nil)
+		require.NoError(t, err)
+		mustAppend(t, l, batch)
+	}
+	_, err = l.Append(markerOf(t, 2, 0, 1, false), AppendOptions{Now: testTime, Origin: FromCoordinator})
+	require.NoError(t, err)
+	l.ExpireProducers(testTime.Add(30 * time.Minute))
+	var known []int64
+	for _, p := range l.Producers() {
+		known = append(known, p.ProducerID)
+	}
+	assert.Equal(t, []int64{1, 2}, known)
+	require.NoError(t, l.Close())
 }
 
 // TestLastStableOffset follows two transactions through their markers and the high watermark.

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"bytes"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -51,5 +52,28 @@ func TestRetention(t *testing.T) {
 		h.start(h.ids...)
 		h.isr("old", 0, 3)
 		assert.Equal(t, []int64{20, 20, 20}, starts("old"))
+	})
+}
+
+// A wall clock that jumps makes nothing old for an hour: somebody may set it right.
+func TestRetentionDoubtsAClockThatJumps(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var skew atomic.Int64
+		h := newHarness(t, 1, func(_ int32, c *Config) {
+			c.Wall = func(now time.Time) time.Time { return now.Add(time.Duration(skew.Load())) }
+		})
+		h.create(1, "old", 1, 1, "retention.ms", "36000000")
+		h.leader("old", 0).mustProduce("old", 0, "value")
+		start := func() int64 {
+			r, ok := h.nodes[1].Replica("old", 0)
+			require.True(t, ok)
+			return r.Log().Offsets().LogStartOffset
+		}
+		time.Sleep(2 * retentionInterval)
+		skew.Store(int64(1000 * time.Hour))
+		time.Sleep(clockDoubt / 2)
+		assert.Zero(t, start())
+		time.Sleep(clockDoubt)
+		assert.EqualValues(t, 1, start(), "nobody has")
 	})
 }

@@ -79,7 +79,12 @@ func TestUnavailability(t *testing.T) {
 						return all[min(int(q*float64(len(all))), len(all)-1)].Round(time.Millisecond)
 					}
 					t.Logf("%s, %s: p50 %v, p90 %v, p99 %v, worst %v of %d", tc.name, way, p(0.5), p(0.9), p(0.99), all[len(all)-1].Round(time.Millisecond), len(all))
-					assert.Less(t, p(0.99), tc.p99)
+					if len(all) >= 100 {
+						assert.Less(t, p(0.99), tc.p99)
+						return
+					}
+					assert.Less(t, p(0.5), tc.p99)
+					assert.Less(t, all[len(all)-1], 2*tc.p99, "the worst of a few says nothing of the 99th percentile")
 				})
 			})
 		}

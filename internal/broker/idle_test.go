@@ -63,5 +63,5 @@ func TestIdleWorkIsNotOfPartitions(t *testing.T) {
 	assert.InDelta(t, few.messages, many.messages, max(more/10, float64(few.messages)/20), "messages")
 	assert.InDelta(t, few.goroutines, many.goroutines, max(more/10, float64(few.goroutines)/20), "goroutines")
 	const looks = 3 * 12 * more // of retention, every five minutes at each replica
-	assert.Less(t, many.mallocs-few.mallocs, int64(2*looks), "objects")
+	assert.Less(t, many.mallocs-few.mallocs, int64(5*looks), "objects: about one a look, and what the rest of the node happens to make more")
 }

@@ -224,6 +224,12 @@ func request[R kmsg.Response](ctx context.Context, a *Admin, req kmsg.Request) (
 	}
 	resp, err := a.client.Request(ctx, node, req)
 	if err != nil {
+		a.client.Refresh() // whoever is asked next should not be the same
+	}
+	if e, ok := errors.AsType[*transport.ConnError](err); ok && !e.Sent {
+		resp, err = a.client.Request(ctx, transport.AnyNode, req) // any node forwards it
+	}
+	if err != nil {
 		return none, err
 	}
 	r, ok := resp.(R)

@@ -458,7 +458,7 @@ func (c *Client) Controller(ctx context.Context) (int32, error) {
 	if c.direct != nil && c.life.Err() == nil {
 		return c.direct.id, nil
 	}
-	if id := c.meta.snapshot.Load().controller; id >= 0 {
+	if id, ok := c.meta.snapshot.Load().reachableController(); ok {
 		return id, nil
 	}
 	r := c.meta.join(nil, false, true)
@@ -476,11 +476,16 @@ func (c *Client) Controller(ctx context.Context) (int32, error) {
 		return 0, ErrClosed
 	}
 	s := c.meta.snapshot.Load()
-	switch {
-	case s.controller >= 0:
-		return s.controller, nil
-	case len(s.nodes) > 0:
+	if id, ok := s.reachableController(); ok {
+		return id, nil
+	}
+	if len(s.nodes) > 0 {
 		return s.nodes[0].ID, nil
 	}
 	return 0, &UnknownNodeError{Node: AnyNode}
+}
+
+// reachableController is the controller if its address is known, too: a node that is fenced may lead the quorum, and is not among the brokers.
+func (s *snapshot) reachableController() (int32, bool) {
+	return s.controller, slices.ContainsFunc(s.nodes, func(n Node) bool { return n.ID == s.controller })
 }

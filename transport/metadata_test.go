@@ -248,3 +248,21 @@ func TestClosedClientForgets(t *testing.T) {
 		require.ErrorIs(t, err, ErrClosed)
 	})
 }
+
+// A node whose broker is fenced may lead the metadata quorum: it is named as the controller, and its address is not told. Another one forwards what is for it.
+func TestControllerWithoutAddress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := NewMem()
+		node := newFakeNode(7) // calls itself the controller, and is none of the brokers
+		one, _ := startServer(t, m.Host("one"), ":9092", ServerConfig{Handler: node})
+		node.setBrokers(one)
+		c := newClient(t, ClientConfig{Bootstrap: []string{one}, Network: m.Host("client")})
+		id, err := c.Controller(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, int32(1), id)
+		node.setBrokers(one, one, one, one, one, one, one)
+		id, err = c.Controller(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, int32(7), id, "as soon as it is known")
+	})
+}

@@ -3,6 +3,7 @@ package clustertest
 import (
 	"fmt"
 	"testing"
+	"testing/synctest"
 
 	"github.com/insynclog/insync/cluster"
 )
@@ -21,4 +22,24 @@ func TestCreatedTopicIsKnownToTheNode(t *testing.T) {
 			}
 		}
 	}
+}
+
+// The node that requests go to by habit is gone: an operator's client takes them to another one at once, without a new look at who is the controller.
+func TestAdminGoesAroundTheDead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := New(t, Config{Nodes: 3})
+		admin := cluster.NewAdmin(c.Client())
+		if err := admin.CreateTopic(t.Context(), cluster.TopicSpec{Name: "before", Partitions: 1}); err != nil {
+			t.Fatal(err)
+		}
+		old := c.Any().Status().Controller
+		c.Kill(old)
+		if _, err := admin.Topics(t.Context()); err != nil {
+			t.Errorf("right after the end of node %d: %v", old, err)
+		}
+		c.Await("another controller", func() bool { now := c.Any().Status().Controller; return now >= 0 && now != old })
+		if err := admin.CreateTopic(t.Context(), cluster.TopicSpec{Name: "after", Partitions: 1}); err != nil {
+			t.Errorf("with another controller: %v", err)
+		}
+	})
 }

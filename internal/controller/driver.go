@@ -39,7 +39,9 @@ type driver struct {
 	lastIndex  uint64           // of the raft log while leading, what is not stored yet included
 	machine    *machine.Machine // not nil while active
 	flight     *flight
-	handed     bool // in this term, a joint phase to somebody who will vote
+	unsure     []*unsure
+	asked      uint64 // of the newest of unsure
+	handed     bool   // in this term, a joint phase to somebody who will vote
 
 	members  membership
 	ticks    time.Time // when a leader's next raft tick is due
@@ -162,6 +164,7 @@ func (d *driver) end(err error) {
 			l.answer(nil, c.endError())
 		}
 	}
+	d.disown(func(l *call) { l.answer(nil, c.endError()) })
 }
 
 // round works until nothing is left to do now.
@@ -298,7 +301,7 @@ func (d *driver) clock(now time.Time) {
 	switch {
 	case d.leading && d.members.alone(d.id):
 	case d.leading && stood:
-		// Somebody else may lead by now, and this node would tell its own broker that it still counts. Two election timeouts at once: within the first, answers count that were there before.
+		// Somebody else may lead by now. Two election timeouts at once: within the first, answers count that were there before.
 		for range 2 * d.c.c.ElectionTicks {
 			d.node.Tick()
 		}
@@ -388,6 +391,7 @@ func (d *driver) applied() uint64 { return uint64(d.c.image.Load().Offset + 1) }
 func (d *driver) stepDown() {
 	d.log.Info("metadata quorum: this node leads no more", "term", d.term)
 	d.leading, d.machine = false, nil
+	d.disown(func(l *call) { l.answer(machine.Refuse(l.req, kerr.NotController), nil) })
 	if f := d.flight; f != nil {
 		d.flight = nil
 		for _, l := range f.calls {
@@ -472,7 +476,7 @@ func (d *driver) judge(now time.Time) error {
 
 func (d *driver) propose(f *flight, b *machine.Batch, records []machine.Record) error {
 	if len(records) == 0 {
-		f.land()
+		d.land(f)
 		return nil
 	}
 	for _, r := range records {
@@ -513,12 +517,18 @@ func (d *driver) propose(f *flight, b *machine.Batch, records []machine.Record) 
 	return nil
 }
 
-// land gives the answers.
-func (f *flight) land() {
+// land gives the answers, or asks a majority first.
+func (d *driver) land(f *flight) {
+	u := &unsure{}
 	for i, l := range f.calls {
 		l.letGo()
+		if d.counts(f.answers[i]) {
+			u.calls, u.answers = append(u.calls, l), append(u.answers, f.answers[i])
+			continue
+		}
 		l.answer(f.answers[i], nil)
 	}
+	d.ask(u)
 }
 
 // report tells the operator of decisions that can lose data.

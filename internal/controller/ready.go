@@ -54,6 +54,7 @@ func (d *driver) ready() error {
 	if err := d.apply(rd.CommittedEntries); err != nil {
 		return err
 	}
+	d.confirm(rd.ReadStates)
 	d.node.Advance(rd)
 	if d.store.sinceBytes >= d.c.c.SnapshotBytes && d.c.image.Load().Offset >= d.store.checkpointEnd {
 		return d.store.checkpoint(d.c.image.Load())
@@ -146,7 +147,7 @@ func (d *driver) apply(entries []*pb.Entry) error {
 	if landed {
 		f := d.flight
 		d.flight = nil
-		f.land()
+		d.land(f)
 	}
 	return nil
 }

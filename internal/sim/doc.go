@@ -81,7 +81,7 @@
 //	eligible-for-ever                R8   simulation        2
 //	eligible-above-minimum           R8   simulation        1
 //	answered-before-committed        R9   simulation        2
-//	controller-without-majority      R9   not within        9
+//	controller-answers-alone         R12  simulation        2
 //	minimum-not-waited-for           R9   not hunted yet
 //	wiped-voter-votes                R10  not hunted yet
 //	message-of-another-disk          R10  not hunted yet

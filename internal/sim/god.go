@@ -222,7 +222,7 @@ func (g *god) look(some map[partition]bool) {
 	g.readMetadata() // what has changed meanwhile is left for the next look
 	for _, n := range g.w.nodes {
 		epoch, since := epochs[n.id], g.fenced[n.id]
-		if serving[n.id] && !since.IsZero() && fenced[n.id].Equal(since) && g.known[n.id].epoch == epoch && g.epochs[n.id] == epoch && time.Since(since) > n.deposed() {
+		if serving[n.id] && !since.IsZero() && fenced[n.id].Equal(since) && g.known[n.id].epoch == epoch && g.epochs[n.id] == epoch {
 			g.blame("node %d serves in its life %d, and the controller has fenced that", n.id, epoch)
 		}
 	}

@@ -52,8 +52,8 @@ var replicationMutants = []mutant{
 	{"eligible-for-ever", "R8", "internal/controller/machine/election.go", "	if len(c.isr) >= c.minISR {\n		c.elr = nil\n		return\n	}\n	var elr", "	var elr", "", hunter{}},
 	{"eligible-above-minimum", "R8", "internal/controller/machine/election.go", "	c.minISR = c.minOf(&Partition{Replicas: c.replicas, Adding: c.adding})\n", "	c.minISR = len(c.replicas)\n", "", hunter{}},
 
-	{"answered-before-committed", "R9", "internal/controller/driver.go", "	d.lastIndex++\n	d.flight = f\n", "	d.lastIndex++\n	f.land()\n	d.flight = &flight{index: f.index, term: f.term, members: f.members}\n", "", hunter{}},
-	{"controller-without-majority", "R9", "internal/controller/driver.go", "CheckQuorum: true, ", "CheckQuorum: false, ", "", hunter{}},
+	{"answered-before-committed", "R9", "internal/controller/driver.go", "	d.lastIndex++\n	d.flight = f\n", "	d.lastIndex++\n	d.land(f)\n	d.flight = &flight{index: f.index, term: f.term, members: f.members}\n", "", hunter{}},
+	{"controller-answers-alone", "R12", "internal/controller/unsure.go", "	return ok && r.ErrorCode == 0 &&", "	return ok && r.ErrorCode > 0 &&", "isolate,split,bridge,cut", hunter{}},
 	{"minimum-not-waited-for", "R9", "internal/controller/machine/partitions.go", "if p.Leader != req.BrokerID || c.minOf(p) != minISR {", "if _ = minISR; p.Leader != req.BrokerID {", "", hunter{}},
 
 	{"wiped-voter-votes", "R10", "internal/controller/members.go", "		return slices.Contains(d.store.founders, d.c.c.NodeID)\n	}\n	return false\n", "	}\n	return true\n", "", hunter{}},

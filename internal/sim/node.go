@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,7 +22,9 @@ type node struct {
 	disk   *vfs.Mem
 	boots  int
 
-	holds    int // faults that keep it down
+	holds    int            // faults that keep it down
+	idle     *time.Duration // since when it did not run for long enough to sync what it had written; nil: nothing that matters
+	ready    time.Duration  // when it last came up
 	starting chan started
 	cancel   context.CancelFunc // of the start
 	up       atomic.Pointer[cluster.Node]
@@ -133,16 +134,19 @@ func (n *node) took(s started) {
 		n.w.event("node %d did not start: %v", n.id, s.err)
 		return
 	}
+	n.ready = time.Since(n.w.begun)
 	n.w.event("node %d is up", n.id)
 }
 
-// deposed is how long a controller that is cut off may answer, its own node's heartbeats too, when there is another one: the other was elected after an election timeout, and it notices within two.
-func (n *node) deposed() time.Duration { return cmp.Or(n.config.ElectionTimeout, time.Second) }
-
 // crash stops the node as a crash of this mode does, whatever it is doing.
 func (n *node) crash(mode vfs.CrashMode) {
+	now := time.Since(n.w.begun)
+	if n.idle == nil || n.up.Load() != nil && now-n.ready >= n.w.plan.interval+syncs {
+		n.idle = &now
+	}
 	if mode != vfs.KeepAll {
-		n.w.outages = append(n.w.outages, time.Since(n.w.begun))
+		n.w.outages = append(n.w.outages, outage{*n.idle, now})
+		n.idle = nil
 	}
 	n.disk = n.disk.Crash(mode, n.w.rng)
 	n.slow.Store(0)

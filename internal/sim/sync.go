@@ -107,6 +107,11 @@ func (g *god) reported(h history.History) (ops []history.Op) {
 	return ops
 }
 
+// outage is a loss of power, or of a disk: what goes is what was written and not synced. A node that was killed before, or that died soon after it came up, synced nothing since.
+type outage struct{ from, to time.Duration }
+
+const syncs = 3 * time.Second // what a sync takes that has begun, on a slow disk
+
 // suffixOnly holds what was lost against what may be lost: of a topic that is synced at intervals only what was acknowledged within one before power was lost somewhere, or a disk.
 func (w *World) suffixOnly(h history.History) {
 	if w.plan.sync != SyncInterval {
@@ -120,7 +125,6 @@ func (w *World) suffixOnly(h history.History) {
 			}
 		}
 	}
-	const syncs = 3 * time.Second // what a sync takes that has begun, on a slow disk
 	lost := 0
 	for i := range h {
 		op := &h[i]
@@ -128,7 +132,7 @@ func (w *World) suffixOnly(h history.History) {
 			continue
 		}
 		lost++
-		if !slices.ContainsFunc(w.outages, func(at time.Duration) bool { return at >= op.Invoke && at <= op.Complete+w.plan.interval+syncs }) {
+		if !slices.ContainsFunc(w.outages, func(o outage) bool { return o.to >= op.Invoke && o.from <= op.Complete+w.plan.interval+syncs }) {
 			w.problem("%v was acknowledged at %v, is lost, and no power was lost within %v and a sync from then on", op.Items[0].Value, op.Complete, w.plan.interval)
 		}
 	}

@@ -36,8 +36,8 @@ type World struct {
 	links   []*linkFault
 	linkOf  map[[2]string]transport.Link
 	faults  map[Fault]int
-	outages []time.Duration // when disks lost what was not synced
-	votes   *votes          // nil until a node loses its vote
+	outages []outage // when disks lost what was not synced
+	votes   *votes   // nil until a node loses its vote
 
 	lossy   atomic.Pointer[[]*lossyLink]
 	doubles atomic.Int64   // faults that double requests

@@ -199,7 +199,7 @@ func TestDuplicateSequence_IsSuccess(t *testing.T) {
 	assert.Equal(t, int64(-1), md.Offset)
 }
 
-// A refusal for good: the records fail at once, others go on, under numbers without a gap.
+// A refusal for good: the records fail at once, others go on, in a new epoch: a copy of the refused that comes late must not be taken for them.
 func TestRefusal(t *testing.T) {
 	for _, code := range []*kerr.Error{kerr.InvalidRecord, kerr.TopicAuthorizationFailed, kerr.InvalidTimestamp} {
 		f := newFake(t, 1).topic("a", 1)
@@ -222,7 +222,7 @@ func TestRefusal(t *testing.T) {
 			}
 		}
 		assert.Equal(t, []string{"1", "2", "3"}, f.values("a", 0))
-		assert.Equal(t, []string{"1001/0/0+1", "1001/0/1+1", "1001/0/2+1"}, f.log("a", 0))
+		assert.Equal(t, []string{"1001/0/0+1", "1001/1/0+1", "1001/2/0+1"}, f.log("a", 0))
 	}
 }
 

@@ -19,8 +19,10 @@ const noProducer = -1
 //     their order even where the leader does not check it.
 //   - At most dedupeWindow batches are under way, and one only until the leader has acknowledged the first of this producer id and
 //     epoch: a leader without state of a producer accepts any first sequence, and would take the second batch before the first.
-//   - A batch that leaves the window as anything but committed while numbers behind it are in use leaves a gap that the leader will
-//     not cross. Then a new epoch begins (bump), once nothing is under way, with sequences from 0 (KIP-360).
+//   - A batch that leaves the window as anything but committed leaves a gap that the leader will not cross. Then a new epoch begins
+//     (bump), once nothing is under way, with sequences from 0 (KIP-360). Its numbers are not given to others, which Kafka's producer
+//     does with the last batch's if it was refused: a copy of it may still arrive, when the leader does not refuse it any more (its
+//     clock is right again), and what bears its number would be taken for it.
 //   - Only a batch that is certainly not in the log may get new numbers. One that may be there keeps its own, under which the
 //     leader recognises it, to the end.
 type window struct {
@@ -151,11 +153,6 @@ func (w *window) fail(b *batch, err *Error) {
 		b.err.Outcome = Unknown
 	}
 	if !w.idempotent {
-		return
-	}
-	last := w.sent[len(w.sent)-1] == b && w.next == addSequence(b.sequence, b.count)
-	if last && err.Outcome == NotCommitted && w.bump == bumpNone {
-		w.next = b.sequence // nobody has used a number behind it
 		return
 	}
 	w.bump = max(w.bump, bumpEpoch)

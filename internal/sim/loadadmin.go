@@ -71,10 +71,11 @@ func (l *load) someNodes(rng *rand.Rand, n int) (ids []int32) {
 // churn makes a topic, writes and reads, and deletes it, again and again. What one incarnation was given has no place in another.
 func (l *load) churn(host string, rng *rand.Rand) {
 	w := l.w
+	gone := map[[16]byte]bool{} // incarnations that were deleted
 	for life := 0; ; life++ {
 		client := w.Client(host, limits(rng))
 		last := w.Over()
-		t, ok := l.create(client, "u")
+		t, ok := l.create(client, "u", gone)
 		if !ok {
 			client.Close()
 			continue
@@ -95,6 +96,7 @@ func (l *load) churn(host string, rng *rand.Rand) {
 			l.rec.Note(history.Op{Process: host, Kind: history.Deleted, Place: place(&t, int32(i)), To: 1 << 40})
 		}
 		l.drop(client, "u")
+		gone[t.ID] = true
 		client.Close()
 		if last {
 			return
@@ -103,8 +105,8 @@ func (l *load) churn(host string, rng *rand.Rand) {
 	}
 }
 
-// create makes a topic; false: it was not possible.
-func (l *load) create(client *transport.Client, name string) (t cluster.TopicStatus, ok bool) {
+// create makes a topic; false: it was not possible. A node that is cut off may still tell of one that is gone.
+func (l *load) create(client *transport.Client, name string, gone map[[16]byte]bool) (t cluster.TopicStatus, ok bool) {
 	admin := cluster.NewAdmin(client)
 	for attempt := 0; attempt < 10; attempt++ {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
@@ -113,7 +115,7 @@ func (l *load) create(client *transport.Client, name string) (t cluster.TopicSta
 			t, err = admin.Topic(ctx, name)
 		}
 		cancel()
-		if err == nil && len(t.Partitions) == 2 {
+		if err == nil && len(t.Partitions) == 2 && !gone[t.ID] {
 			return t, true
 		}
 		time.Sleep(100 * time.Millisecond)

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/insynclog/insync/cluster"
 	"github.com/insynclog/insync/consumer"
@@ -18,9 +21,10 @@ import (
 
 // load is the built-in workload. What its clients do and see becomes a history.
 type load struct {
-	w     *World
-	topic cluster.TopicStatus
-	rec   *history.Recorder
+	w      *World
+	topic  cluster.TopicStatus
+	pruned *cluster.TopicStatus // nil: nobody deletes records
+	rec    *history.Recorder
 
 	mu   sync.Mutex
 	open map[string]bool // sends that have not come to an end
@@ -31,6 +35,8 @@ type Cast struct {
 	Group    bool // a consumer group whose members come, leave and die
 	Operator bool // moves replicas and leaders
 	Churn    bool // makes and deletes a topic again and again
+	Pruner   bool // deletes the records of a topic that he writes and reads
+	Keys     bool // writes to a compacted topic
 }
 
 // Load is the story of a cast that the seed draws.
@@ -38,6 +44,8 @@ func Load(w *World) {
 	rng := w.Rand()
 	c := Cast{Operator: rng.IntN(2) == 0, Churn: rng.IntN(3) == 0, Group: rng.IntN(2) == 0}
 	c.Group = c.Group && !w.plan.relaxed
+	others := rand.New(rand.NewPCG(w.seed, 0xca57)) // the rest of the story is what it was before there were these
+	c.Pruner, c.Keys = others.IntN(4) == 0, others.IntN(4) == 0
 	c.Load(w)
 }
 
@@ -49,6 +57,16 @@ func (c Cast) Load(w *World) {
 	}
 	l := &load{w: w, rec: w.history, open: map[string]bool{}}
 	l.topic = w.CreateTopic(cluster.TopicSpec{Name: "t", Partitions: int32(1 + rng.IntN(3)), ReplicationFactor: 3, Configs: w.plan.configs()})
+	var k *keyed
+	if c.Pruner {
+		t := w.CreateTopic(cluster.TopicSpec{Name: "v", Partitions: 2, ReplicationFactor: 3, Configs: rolls})
+		l.pruned = &t
+	}
+	if c.Keys {
+		compacted := map[string]string{"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.01", "delete.retention.ms": "2000"}
+		maps.Copy(compacted, rolls)
+		k = &keyed{load: l, counts: map[string]*count{}, topic: w.CreateTopic(cluster.TopicSpec{Name: keyedTopic, Partitions: 1, ReplicationFactor: 3, Configs: compacted})}
+	}
 	w.strict()
 	var workers sync.WaitGroup
 	start := func(host string, do func(host string, rng *rand.Rand)) {
@@ -71,6 +89,12 @@ func (c Cast) Load(w *World) {
 	if c.Churn {
 		start("churn", l.churn)
 	}
+	if c.Pruner {
+		start("pruner", l.prune)
+	}
+	if c.Keys {
+		start("writer", k.write)
+	}
 	var g *group
 	var members sync.WaitGroup
 	if c.Group {
@@ -87,7 +111,7 @@ func (c Cast) Load(w *World) {
 	time.Sleep(10 * time.Millisecond) // all hosts are named
 	w.Begin()
 	workers.Wait()
-	l.check(g, &members)
+	l.check(g, k, &members)
 }
 
 func limits(rng *rand.Rand) transport.ClientConfig {
@@ -105,8 +129,9 @@ func place(t *cluster.TopicStatus, part int32) history.Place {
 type session struct {
 	*load
 	*producer.Producer
-	name string
-	sent int64
+	name   string
+	sent   int64
+	broken map[int32]bool // partitions of which a value may be missing in front of later ones: guarded by load.mu
 }
 
 // newSession makes a producer of some temper, for at most one goroutine.
@@ -119,7 +144,23 @@ func (l *load) newSession(name string, client *transport.Client, rng *rand.Rand)
 		l.w.problem("producer: %v", err)
 		return nil
 	}
-	return &session{load: l, Producer: p, name: name}
+	return &session{load: l, Producer: p, name: name, broken: map[int32]bool{}}
+}
+
+// refused makes it a problem if a leader did not know what the session had sent to a partition, although it was told of all of it in order: what is there already is to be answered as what it is.
+func (s *session) refused(part int32, v history.Value, err error) {
+	if err == nil || s.w.plan.sync != SyncAlways && v.Place.Topic == s.topic.Name { // what is lost is not there
+		return
+	}
+	s.mu.Lock()
+	first := !s.broken[part]
+	s.broken[part] = true
+	s.mu.Unlock()
+	for _, code := range []error{kerr.OutOfOrderSequenceNumber, kerr.UnknownProducerID, kerr.InvalidProducerEpoch, kerr.ProducerFenced} {
+		if first && errors.Is(err, code) {
+			s.w.problem("%v was sent in its turn: %v", v, err)
+		}
+	}
 }
 
 func (s *session) close() {
@@ -155,6 +196,7 @@ func (s *session) send(t *cluster.TopicStatus, part int32, padding int) {
 			op.Outcome, op.Err = history.Info, err.Error()
 		}
 		s.rec.End(id, op)
+		s.refused(part, v, err)
 		s.mu.Lock()
 		delete(s.open, key)
 		s.mu.Unlock()
@@ -196,15 +238,32 @@ func (l *load) consume(host string, rng *rand.Rand) {
 	defer client.Close()
 	for life := 0; !w.Over(); life++ {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Duration(float64(l.w.pace(5*time.Second))*(1+rng.ExpFloat64())))
-		l.read(ctx, client, fmt.Sprintf("%s.%d", host, life), &l.topic, false, func(int32, int64) bool { return w.Over() })
+		l.read(ctx, client, fmt.Sprintf("%s.%d", host, life), &l.topic, l.someHabits(rng), func(int32, int64) bool { return w.Over() })
 		cancel()
 		time.Sleep(l.w.pace(time.Duration(rng.ExpFloat64() * float64(100*time.Millisecond))))
 	}
 }
 
+// habits are how somebody reads.
+type habits struct {
+	final bool       // to the end, after all is over
+	rack  string     // from the replica that is there, if it has what is asked for
+	seeks *rand.Rand // goes back now and then; nil: never
+}
+
+func (l *load) someHabits(rng *rand.Rand) (h habits) {
+	if rng.IntN(2) == 0 {
+		h.rack = l.w.nodes[rng.IntN(len(l.w.nodes))].host()
+	}
+	if rng.IntN(3) == 0 {
+		h.seeks = rng
+	}
+	return h
+}
+
 // read reads a topic from its beginning until ctx ends, or until enough, which is given each partition and offset, says so.
-func (l *load) read(ctx context.Context, client *transport.Client, name string, t *cluster.TopicStatus, final bool, enough func(part int32, offset int64) bool) {
-	cons, err := consumer.New(consumer.Config{Client: client, Topics: []string{t.Name}})
+func (l *load) read(ctx context.Context, client *transport.Client, name string, t *cluster.TopicStatus, h habits, enough func(part int32, offset int64) bool) {
+	cons, err := consumer.New(consumer.Config{Client: client, Topics: []string{t.Name}, Rack: h.rack})
 	if err != nil {
 		l.w.problem("consumer: %v", err)
 		return
@@ -220,9 +279,17 @@ func (l *load) read(ctx context.Context, client *transport.Client, name string, 
 			}
 			return
 		}
-		l.rec.Note(history.Op{Process: name, Kind: history.Poll, Final: final, Items: []history.Item{history.ItemOf(place(t, r.Partition), r.Offset, nil, r.Value, nil)}})
+		at := place(t, r.Partition)
+		l.rec.Note(history.Op{Process: name, Kind: history.Poll, Final: h.final, Items: []history.Item{history.ItemOf(at, r.Offset, nil, r.Value, nil)}})
 		if enough(r.Partition, r.Offset) {
 			return
+		}
+		if h.seeks != nil && h.seeks.IntN(100) == 0 {
+			to := max(0, r.Offset-h.seeks.Int64N(200))
+			l.rec.Note(history.Op{Process: name, Kind: history.Seek, Place: at, Offset: to})
+			if err := cons.Seek(t.Name, r.Partition, consumer.AtOffset(to)); err != nil {
+				l.w.problem("%s: seek: %v", name, err)
+			}
 		}
 	}
 }

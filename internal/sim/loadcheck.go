@@ -74,7 +74,7 @@ func listEnd(ctx context.Context, client *transport.Client, name string, part in
 }
 
 // check reads everything, when all is well, and has the history judged.
-func (l *load) check(g *group, members *sync.WaitGroup) {
+func (l *load) check(g *group, k *keyed, members *sync.WaitGroup) {
 	w := l.w
 	l.mu.Lock()
 	for _, v := range slices.Sorted(maps.Keys(l.open)) {
@@ -86,6 +86,9 @@ func (l *load) check(g *group, members *sync.WaitGroup) {
 	ends := l.readFinally(client, &l.topic)
 	if g != nil {
 		g.finish(client, ends, members)
+	}
+	if k != nil {
+		k.check(client)
 	}
 	w.judged = w.withLosses(l.rec.History())
 	w.suffixOnly(w.judged)
@@ -109,7 +112,7 @@ func (l *load) readFinally(client *transport.Client, t *cluster.TopicStatus) (en
 		w.problem("producer: %v", err)
 		return nil
 	}
-	s := &session{load: l, Producer: p, name: "last-" + t.Name}
+	s := &session{load: l, Producer: p, name: "last-" + t.Name, broken: map[int32]bool{}}
 	defer s.close()
 	for i := range t.Partitions {
 		s.send(t, int32(i), 0)
@@ -128,7 +131,7 @@ func (l *load) readFinally(client *transport.Client, t *cluster.TopicStatus) (en
 				return err == nil
 			})
 		}
-		l.read(ctx, client, name, t, true, func(part int32, offset int64) bool {
+		l.read(ctx, client, name, t, habits{final: true}, func(part int32, offset int64) bool {
 			if offset == ends[part]-1 {
 				left--
 			}

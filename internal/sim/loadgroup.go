@@ -43,6 +43,8 @@ func (g *group) over() bool {
 type claim struct {
 	generation int64
 	begins     int   // operation: where the group's offset was
+	read       int64 // end of what was handed out
+	epoch      int32 // of the last record of that
 	marked     int64 // to be committed
 }
 
@@ -50,6 +52,7 @@ type claim struct {
 type member struct {
 	*group
 	name string
+	lag  int // how many records it has in its hands at most when it commits
 
 	mu    sync.Mutex
 	owned map[int32]*claim
@@ -61,7 +64,7 @@ func (g *group) join(host string, rng *rand.Rand) {
 	client := w.Client(host, limits(rng))
 	defer client.Close()
 	for life := 0; !g.over(); life++ {
-		m := &member{group: g, name: fmt.Sprintf("%s.%d", host, life), owned: map[int32]*claim{}}
+		m := &member{group: g, name: fmt.Sprintf("%s.%d", host, life), lag: rng.IntN(3) * 4, owned: map[int32]*claim{}}
 		c, err := consumer.New(consumer.Config{
 			Client: client, Topics: []string{g.topic.Name}, Group: "g", CommitInterval: time.Hour, SessionTimeout: 3 * time.Second, RebalanceTimeout: 10 * time.Second,
 			OnAssigned: m.assigned, OnRevoked: m.revoked, OnLost: m.lost,
@@ -107,6 +110,7 @@ func (m *member) run(ctx context.Context, c *consumer.Consumer, rng *rand.Rand) 
 		// The last record of what there is has to be committed, too.
 		if left--; left <= 0 || m.w.Over() {
 			left = 1 + rng.IntN(60)
+			m.mark(c, rng)
 			m.commit(ctx, c)
 		}
 	}
@@ -130,8 +134,27 @@ func (m *member) handle(c *consumer.Consumer, r *record.Record) {
 		m.rec.End(o.begins, op)
 		o.begins = -1
 	}
-	if c.MarkProcessed(r) == nil {
-		o.marked = r.Offset + 1
+	if o.read, o.epoch = r.Offset+1, r.LeaderEpoch; m.lag == 0 && c.MarkProcessed(r) == nil {
+		o.marked = o.read
+	}
+}
+
+// mark marks what a member has processed by now that takes its time: not all that was handed out, as long as more comes.
+func (m *member) mark(c *consumer.Consumer, rng *rand.Rand) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for part := range int32(len(m.topic.Partitions)) {
+		o := m.owned[part]
+		if o == nil {
+			continue
+		}
+		end := o.read
+		if m.lag > 0 && !m.w.Over() {
+			end -= int64(rng.IntN(m.lag))
+		}
+		if end > o.marked && c.MarkProcessed(&record.Record{Topic: m.topic.Name, Partition: part, Offset: end - 1, LeaderEpoch: o.epoch}) == nil {
+			o.marked = end
+		}
 	}
 }
 

@@ -6,14 +6,17 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/insynclog/insync/internal/vfs"
+	"github.com/insynclog/insync/log/record"
 )
 
 // compareLogs holds the files of all replicas against each other, byte for byte: nodes are closed, and all replicas were in sync.
 func (w *World) compareLogs() {
-	first, owner := map[string][]byte{}, map[string]int32{}
+	first, owner := map[string][]record.Batch{}, map[string]int32{}
 	for _, n := range w.nodes {
 		dirs, err := n.disk.ReadDir("data")
 		if err != nil {
@@ -33,20 +36,82 @@ func (w *World) compareLogs() {
 				first[d.Name()], owner[d.Name()] = b, n.id
 				continue
 			}
-			// What was not committed yet may be on one of them alone.
-			if a := first[d.Name()]; !bytes.HasPrefix(a, b) && !bytes.HasPrefix(b, a) {
-				at := 0
-				for at < min(len(a), len(b)) && a[at] == b[at] {
-					at++
-				}
-				w.problem("%s: nodes %d and %d differ from byte %d of %d and %d on", d.Name(), owner[d.Name()], n.id, at, len(a), len(b))
+			compare := equalBytes
+			if strings.HasPrefix(d.Name(), keyedTopic+"-") {
+				compare = equalViews
+			}
+			if err := compare(first[d.Name()], b); err != nil {
+				w.problem("%s: nodes %d and %d differ: %v", d.Name(), owner[d.Name()], n.id, err)
 			}
 		}
 	}
 }
 
-// batches are the batches of a log that starts at its first segment, in one piece.
-func batches(disk *vfs.Mem, dir string) (all []byte, err error) {
+// equalBytes compares two logs where both have something: one may have given up more at its beginning, and what was not committed yet may be in one of them alone.
+func equalBytes(a, b []record.Batch) error {
+	if len(a) == 0 || len(b) == 0 {
+		return nil
+	}
+	from := max(a[0].BaseOffset(), b[0].BaseOffset())
+	behind := func(b record.Batch) bool { return b.BaseOffset() >= from }
+	i, j := slices.IndexFunc(a, behind), slices.IndexFunc(b, behind)
+	if i < 0 || j < 0 {
+		return nil
+	}
+	a, b = a[i:], b[j:]
+	for n := range min(len(a), len(b)) {
+		if !bytes.Equal(a[n], b[n]) {
+			return fmt.Errorf("batch at %d, and at %d", a[n].BaseOffset(), b[n].BaseOffset())
+		}
+	}
+	return nil
+}
+
+// equalViews compares what two compacted logs say of each key, up to where both go: a key that has no value, or whose tombstone has gone, counts as not there.
+func equalViews(a, b []record.Batch) error {
+	if len(a) == 0 || len(b) == 0 {
+		return nil
+	}
+	end := min(a[len(a)-1].NextOffset(), b[len(b)-1].NextOffset())
+	x, err := viewOf(a, end)
+	if err != nil {
+		return err
+	}
+	y, err := viewOf(b, end)
+	if err != nil {
+		return err
+	}
+	for _, key := range slices.Sorted(maps.Keys(x)) {
+		if y[key] != x[key] {
+			return fmt.Errorf("key %q is %q, and %q", key, x[key], y[key])
+		}
+	}
+	if len(x) != len(y) {
+		return fmt.Errorf("%d keys, and %d", len(x), len(y))
+	}
+	return nil
+}
+
+func viewOf(batches []record.Batch, end int64) (map[string]string, error) {
+	view := map[string]string{}
+	for _, b := range batches {
+		for r, err := range b.All() {
+			switch {
+			case err != nil:
+				return nil, err
+			case r.Offset >= end:
+			case r.Value == nil:
+				delete(view, string(r.Key))
+			default:
+				view[string(r.Key)] = fmt.Sprintf("%s at %d", r.Value, r.Offset)
+			}
+		}
+	}
+	return view, nil
+}
+
+// batches are the batches of a log.
+func batches(disk *vfs.Mem, dir string) (all []record.Batch, err error) {
 	entries, err := disk.ReadDir(dir)
 	if err != nil {
 		return nil, err
@@ -79,7 +144,7 @@ func batches(disk *vfs.Mem, dir string) (all []byte, err error) {
 			if n > len(b) {
 				return nil, fmt.Errorf("%s ends within a batch", e.Name())
 			}
-			all = append(all, b[:n]...)
+			all = append(all, record.Batch(b[:n]))
 			b = b[n:]
 		}
 	}

@@ -5,8 +5,8 @@ package sim_test
 // leaves; R8 who left while too few were in sync may lead, and an unclean election is the last resort, and a choice; R9 only what is committed acts; R10 a vote is its voter's; R11 followers take what leaders
 // wrote; R12 who does not reach the controller does not serve.
 var (
-	controllerModel = hunter{"internal/controller/machine", "^TestNoCommittedRecordIsLost$|^TestReassignmentsLoseNothing$", ""}
-	replicaModel    = hunter{"replication/machine", "^TestModel$", ""}
+	controllerModel = hunter{dir: "internal/controller/machine", run: "^TestNoCommittedRecordIsLost$|^TestReassignmentsLoseNothing$"}
+	replicaModel    = hunter{dir: "replication/machine", run: "^TestModel$"}
 )
 
 var replicationMutants = []mutant{

@@ -35,6 +35,7 @@ type mutant struct {
 type hunter struct {
 	dir, run string // the package, from the root of the module, and the pattern of its tests
 	args     string // separated by spaces
+	tags     string // that the program is built with
 }
 
 // mutants is the catalogue.
@@ -90,7 +91,7 @@ func (m mutant) hunt(t *testing.T) {
 	require.NoError(t, os.WriteFile(overlay, text, 0o644))
 	root, err := filepath.Abs(filepath.Join("..", ".."))
 	require.NoError(t, err)
-	build := exec.CommandContext(t.Context(), "go", "test", "-c", "-vet=off", "-overlay="+overlay, "-o", program, "./"+h.dir)
+	build := exec.CommandContext(t.Context(), "go", "test", "-c", "-vet=off", "-tags="+h.tags, "-overlay="+overlay, "-o", program, "./"+h.dir)
 	build.Dir = root
 	out, err := build.CombinedOutput()
 	require.NoError(t, err, "%s", out)

@@ -139,7 +139,7 @@ func TestSim(t *testing.T) {
 	}
 	t.Logf("%d seeds: %v", *seeds, &sum)
 	if *seeds >= 20 && *syncs == "" && *only == "" {
-		for _, k := range []history.Kind{history.Send, history.Poll, history.Claim, history.Revoke, history.Commit, history.Fetch, history.List, history.Crash, history.Deleted} {
+		for _, k := range []history.Kind{history.Send, history.Poll, history.Seek, history.Claim, history.Revoke, history.Commit, history.Fetch, history.List, history.Crash, history.Deleted} {
 			assert.Greater(t, sum.done[k], 10, "the load does not do %v", k)
 		}
 	}

@@ -77,7 +77,7 @@ func newWorld(seed uint64, p plan, configure func(*cluster.Config), out io.Write
 	}
 	for _, n := range w.nodes {
 		c := cluster.Config{
-			NodeID: n.id, Dir: "data", Listen: n.addr(), Network: w.host(n.host()), Wall: n.wall, Voters: voters,
+			NodeID: n.id, Rack: n.host(), Dir: "data", Listen: n.addr(), Network: w.host(n.host()), Wall: n.wall, Voters: voters,
 			Groups: cluster.GroupSettings{InitialRebalanceDelay: -1, OffsetsPartitions: 3, SessionTimeout: 3 * time.Second, HeartbeatInterval: time.Second},
 		}
 		if p.tight {

@@ -63,7 +63,8 @@ func (c Cast) Load(w *World) {
 		l.pruned = &t
 	}
 	if c.Keys {
-		compacted := map[string]string{"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.01", "delete.retention.ms": "2000"}
+		// Tombstones stay for longer than the run: a replica that was away while one went, after the value that it deletes, keeps that value, as in Kafka.
+		compacted := map[string]string{"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.01", "delete.retention.ms": "7200000"}
 		maps.Copy(compacted, rolls)
 		k = &keyed{load: l, counts: map[string]*count{}, topic: w.CreateTopic(cluster.TopicSpec{Name: keyedTopic, Partitions: 1, ReplicationFactor: 3, Configs: compacted})}
 	}

@@ -43,7 +43,7 @@ func (g *group) over() bool {
 type claim struct {
 	generation int64
 	begins     int   // operation: where the group's offset was
-	read       int64 // end of what was handed out
+	from, read int64 // what was handed out: [from, read)
 	epoch      int32 // of the last record of that
 	marked     int64 // to be committed
 }
@@ -132,7 +132,7 @@ func (m *member) handle(c *consumer.Consumer, r *record.Record) {
 			op.Offset = -1 // of no commit it begins there, too
 		}
 		m.rec.End(o.begins, op)
-		o.begins = -1
+		o.begins, o.from = -1, r.Offset
 	}
 	if o.read, o.epoch = r.Offset+1, r.LeaderEpoch; m.lag == 0 && c.MarkProcessed(r) == nil {
 		o.marked = o.read
@@ -152,7 +152,7 @@ func (m *member) mark(c *consumer.Consumer, rng *rand.Rand) {
 		if m.lag > 0 && !m.w.Over() {
 			end -= int64(rng.IntN(m.lag))
 		}
-		if end > o.marked && c.MarkProcessed(&record.Record{Topic: m.topic.Name, Partition: part, Offset: end - 1, LeaderEpoch: o.epoch}) == nil {
+		if end > max(o.marked, o.from) && c.MarkProcessed(&record.Record{Topic: m.topic.Name, Partition: part, Offset: end - 1, LeaderEpoch: o.epoch}) == nil {
 			o.marked = end
 		}
 	}

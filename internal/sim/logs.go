@@ -72,7 +72,7 @@ func equalViews(a, b []record.Batch) error {
 	if len(a) == 0 || len(b) == 0 {
 		return nil
 	}
-	end := min(a[len(a)-1].NextOffset(), b[len(b)-1].NextOffset())
+	end, keys := min(a[len(a)-1].NextOffset(), b[len(b)-1].NextOffset()), map[string]string{}
 	x, err := viewOf(a, end)
 	if err != nil {
 		return err
@@ -81,13 +81,12 @@ func equalViews(a, b []record.Batch) error {
 	if err != nil {
 		return err
 	}
-	for _, key := range slices.Sorted(maps.Keys(x)) {
+	maps.Copy(keys, x)
+	maps.Copy(keys, y)
+	for _, key := range slices.Sorted(maps.Keys(keys)) {
 		if y[key] != x[key] {
-			return fmt.Errorf("key %q is %q, and %q", key, x[key], y[key])
+			return fmt.Errorf("key %q is %q, and %q, up to %d", key, x[key], y[key], end)
 		}
-	}
-	if len(x) != len(y) {
-		return fmt.Errorf("%d keys, and %d", len(x), len(y))
 	}
 	return nil
 }

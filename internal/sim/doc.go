@@ -35,10 +35,10 @@
 //   - System calls within the bubble, and what they answer. There are none: disks and network are memory, a trace as well.
 //
 // A story is what an application does: it runs beside the faults, with clients on hosts of their own, and judges what came of it. Load is the one that is built in: producers, consumers,
-// a group whose members come, leave and die, an operator who moves replicas and leaders, a topic that is made and deleted again and again; a seed decides who of them is there (Cast). They write down what they do and
+// a group whose members come, leave and die, an operator who moves replicas and leaders, a topic that is made and deleted again and again, one whose records are deleted, a compacted one; a seed decides who of them is there (Cast). They write down what they do and
 // see, and package history judges it; a run that fails leaves the history in a file. God's rules hold whatever the story does:
 // one leader for an epoch, in sync; its high watermark does not fall; nodes that applied the same metadata know the same, and leaders act on nothing else; whoever the controller has fenced does not serve, once a controller before it must have noticed; offsets in order; a leader has what was acknowledged, and believes
-// of no follower that it has more than it has; logs are equal byte for byte in the end. Of topics that are to lose nothing, as Load's are unless the seed has them synced late: who is in sync, or eligible, has everything
+// of no follower that it has more than it has; logs are equal byte for byte in the end, and compacted ones say the same of each key. Of topics that are to lose nothing, as Load's are unless the seed has them synced late: who is in sync, or eligible, has everything
 // that is committed on its disk, and cuts nothing of it; the high watermark waits for all of them; what was acknowledged is on as many disks as must be in sync, or one less where a disk was lost; and who is eligible
 // follows from who left the ISR. God looks every few milliseconds, when a node tells of a change, and at a partition when a producer is told of a record of it.
 //
@@ -89,4 +89,96 @@
 //	follower-judges-again            R11  simulation        1
 //	no-self-fencing                  R12  simulation        9
 //	fenced-is-served                 R12  simulation        1
+//
+// And those about storage, clients and embedding, by the test that found them and seconds by the clock:
+//
+//	ack-before-sync                      S2   not hunted since the change of its hunter or of the code
+//	synced-before-sync                   S2   crash explorer                                   0 w
+//	vote-not-synced                      R10  not hunted since the change of its hunter or of the code
+//	clean-marker-before-checkpoints      S3   crash explorer                                   101 w
+//	clean-marker-stays                   S3   crash explorer                                   60 w
+//	clean-marker-removal-not-synced      S3   crash explorer                                   79 w
+//	crash-taken-for-clean                S3   crash explorer                                   0 w
+//	state-of-another-directory           S3   TestRestart                                      0 w
+//	unsynced-acks-forgotten              S3   crash explorer                                   12 w
+//	failed-sync-repeated                 S6   crash explorer                                   88 w
+//	failed-sync-trusted-after-restart    S6   crash explorer                                   60 w
+//	recovered-tail-not-written-again     S6   TestWhatAFailedSyncLeftIsSyncedAfterTheRestart   0 w
+//	write-error-forgotten                S7   crash explorer                                   65 w
+//	replica-goes-on-after-write-error    S7   not found by its hunter
+//	renamed-before-sync                  S8   crash explorer                                   0 w
+//	rename-not-synced                    S8   crash explorer                                   0 w
+//	segment-name-not-synced              S8   crash explorer                                   0 w
+//	reserve-ignored                      S11  not hunted since the change of its hunter or of the code
+//	space-looked-for-after-append        S11  TestFault_F11_BudgetUsedUp                       0 w
+//	index-cut-while-mapped               S13  crash explorer                                   0 w
+//	index-with-holes-mapped              S13  crash explorer                                   0 w
+//	torn-tail-stays                      S4   crash explorer                                   0 w
+//	damage-cut-away                      S4   TestFault_F13_AnyByteIsFoundAndMended            6 w
+//	end-below-synced-taken               S4   TestFault_F13_AnyByteIsFoundAndMended            9 w
+//	hole-passed-over                     S4   crash explorer                                   3 w
+//	recovery-checks-no-crc               S5   crash explorer                                   0 w
+//	follower-takes-bad-crc               S5   TestReplicatedRules                              0 w
+//	follower-takes-any-offset            S5   TestReplicatedRules                              0 w
+//	follower-takes-falling-epochs        S5   TestReplicatedRules                              0 w
+//	follower-takes-later-epochs          S5   TestReplicatedRules                              0 w
+//	consumer-takes-bad-crc               S5   TestDamageEndsThePartitionAfterWhatIsGood        0 w
+//	leader-takes-bad-crc                 S5   TestProduceChecks                                0 w
+//	index-ahead-of-log                   S9   crash explorer                                   8 w
+//	producers-not-cut                    S9   crash explorer                                   34 w
+//	epochs-not-cut                       S9   crash explorer                                   59 w
+//	high-watermark-beyond-end            S9   crash explorer                                   2 w
+//	recovery-point-beyond-cut            S9   crash explorer                                   2 w
+//	snapshots-beyond-cut                 S9   crash explorer                                   32 w
+//	snapshot-before-sync                 S9   not found by its hunter
+//	aborts-not-recovered                 S9   crash explorer                                   5 w
+//	compacted-segment-not-synced         S10  crash explorer                                   4 w
+//	compacted-name-not-synced            S10  crash explorer                                   2 w
+//	compaction-forgets-a-crash           S10  crash explorer                                   3 w
+//	last-value-compacted                 S10  crash explorer                                   3 w
+//	tombstone-goes-at-once               S10  not hunted since the change of its hunter or of the code
+//	uncommitted-compacted                S10  TestCompactModel                                 0 w
+//	repeated-batches-compacted           S10  not found by its hunter
+//	retention-above-high-watermark       S10  TestRetainBelowTheHighWatermark                  0 w
+//	delete-records-above-high-watermark  S10  TestLogStartIsBoundedByTheHighWatermark          0 w
+//	deleted-before-noted                 S10  not found by its hunter
+//	log-start-not-stored                 S10  crash explorer                                   0 w
+//	ages-by-a-clock-that-jumps           S12  TestRetentionDoubtsAClockThatJumps               12 w
+//	clock-steps-unseen                   S12  TestWallClock                                    0 w
+//	duplicates-appended                  T1   simulation                                       6 w
+//	duplicate-told-as-out-of-order       T1   simulation                                       20 w
+//	window-of-one-batch                  T1   simulation                                       20 w
+//	producers-forgotten-by-recovery      T1   crash explorer                                   1 w
+//	producers-forgotten-by-clean-start   T1   crash explorer                                   2 w
+//	snapshot-of-last-batches-only        T1   crash explorer                                   1 w
+//	producer-expires-in-transaction      T1   TestKIP98_ProducersExpire                        0 w
+//	marker-keeps-no-producer             T1   TestKIP98_ProducersExpire                        0 w
+//	old-producer-epoch-taken             T2   TestKIP98_ProducerChecks                         0 w
+//	numbers-go-on-in-new-epoch           T2   TestKIP98_ProducerChecks                         0 w
+//	old-coordinator-epoch-taken          T3   TestLastStableOffset                             0 w
+//	stable-before-replicated             T5   TestLastStableOffset                             0 w
+//	aborted-list-ends-early              T5   crash explorer                                   8 w
+//	retry-reorders                       P9   TestWindow                                       0 w
+//	first-batch-not-awaited              P9   simulation                                       40 w
+//	numbers-anew-for-what-may-be-there   P9   simulation                                       35 w
+//	timeout-told-as-refused              P6   simulation                                       18 w
+//	lost-leader-told-as-refused          P6   simulation                                       22 w
+//	batch-dropped-at-leader-change       P9   TestFaults_ExactlyOnceInOrder                    0 w
+//	commit-of-an-old-epoch               T6   not found by its hunter
+//	commit-of-an-old-generation          T6   TestClassicGroupInvariants                       0 w
+//	partition-given-before-it-is-free    T6   TestMigrationModel                               6 w
+//	session-does-not-end-after-failover  T6   TestMigrationModel                               6 w
+//	commit-acknowledged-before-replicated T6   simulation                                       24 w
+//	commit-beyond-marks                  P11  simulation                                       5 w
+//	begins-behind-committed              P11  simulation                                       8 w
+//	late-marks-count                     T6   TestMarksReachNoFurtherThanWhatWasHandedOut      0 w
+//	reads-above-high-watermark           P8   simulation                                       8 w
+//	follower-read-believed-out-of-range  P8   not found by its hunter
+//	truncation-is-silent                 P8   TestTruncationIsDetected                         0 w
+//	answer-of-before-the-seek            P8   not found by its hunter
+//	fetcher-not-awaited                  E2   TestRandomFaults                                 0 w
+//	consumer-not-awaited                 E2   TestCloseWithoutCoordinator                      0 w
+//	fetch-loop-panics-through            E2   a test of its own                                0 w
+//	chunk-given-back-when-queued         E3   simulation                                       2 w
+//	fetched-bytes-given-back-before-sent E3   simulation                                       1 w
 package sim

@@ -211,6 +211,7 @@ func (g *god) look(some map[partition]bool) {
 	g.mu.Lock()
 	acked := maps.Clone(g.mu.acked)
 	g.mu.Unlock()
+	begun := time.Now()
 	views, order, epochs, fenced := g.views, g.order, g.epochs, g.fenced
 	serving := g.serving()
 	seen := map[partition][]cluster.ReplicaStatus{} // by node
@@ -218,6 +219,9 @@ func (g *god) look(some map[partition]bool) {
 		if some == nil || some[p] {
 			seen[p] = g.replicasOf(p, views[p].topic)
 		}
+	}
+	if time.Since(begun) > 0 { // a replica that cuts its log answers when that is over: what the others said before is out of date
+		return
 	}
 	g.readMetadata() // what has changed meanwhile is left for the next look
 	for _, n := range g.w.nodes {

@@ -72,7 +72,8 @@ type Config struct {
 	// HeartbeatInterval is how often the node tells the controller that it lives (Kafka: broker.heartbeat.interval.ms). 0 means 2 s.
 	HeartbeatInterval time.Duration
 
-	// SessionTimeout is how long a node may be silent before its leaderships go to others (Kafka: broker.session.timeout.ms). 0 means 9 s.
+	// SessionTimeout is how long a node may be silent before its leaderships go to others (Kafka: broker.session.timeout.ms). 0 means 9 s. It is not waited for where the node's process has ended and its system
+	// says so, by refusing connections: that takes less than half an ElectionTimeout.
 	SessionTimeout time.Duration
 
 	// ElectionTimeout is how long a voter waits for the active controller before it stands for election (Kafka: controller.quorum.election.timeout.ms). 0 means 1 s.

@@ -29,6 +29,12 @@ func (e *ConnError) Error() string { return fmt.Sprintf("node %d at %s: %v", e.N
 // Unwrap returns the cause.
 func (e *ConnError) Unwrap() error { return e.Err }
 
+// Refused tells whether an error is that nobody listens where a node should be: its process has ended, or has not yet begun to serve, while its system lives.
+func Refused(err error) bool {
+	_, ok := errors.AsType[*ConnError](err)
+	return ok && refused(err)
+}
+
 // UnknownNodeError says that the client has no address for a node.
 type UnknownNodeError struct{ Node int32 }
 

@@ -112,7 +112,7 @@ func TestDeleteRecordsAndPowerLoss(t *testing.T) {
 					to, done := acked+rng.Int64N(int64(round+1)*10-acked+1), make(chan error, 1)
 					go func() {
 						// Before a node that is gone is fenced: it counts.
-						ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+						ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 						defer cancel()
 						_, err := admin.DeleteRecords(ctx, map[cluster.TopicPartition]int64{tp: to})
 						done <- err

@@ -146,6 +146,7 @@ type Broker struct {
 	cleaner     *cleaner
 	scrubber    *scrubber
 	raftOut     raftSender
+	callers     callers
 	sessions    sessionCache
 	parked      parkedFetches
 	work        chan *fetchOp // without room: to a worker that is idle

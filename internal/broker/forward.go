@@ -129,6 +129,9 @@ func unsent(err error) bool {
 // controllerRequest answers what nodes ask the active controller: AlterPartition (56), BrokerRegistration (62), BrokerHeartbeat (63), AllocateProducerIds (67). A node that is not the active
 // controller says NOT_CONTROLLER; it does not forward, for the asker shall learn who is.
 func (b *Broker) controllerRequest(ctx context.Context, r *transport.Request, reply func(transport.Reply)) {
+	if req, ok := r.Message.(*kmsg.BrokerHeartbeatRequest); ok {
+		b.callers.called(ctx, r, req.BrokerID)
+	}
 	ctl := b.ctl.Load()
 	if ctl == nil {
 		reply(transport.Reply{Message: refusal(r.Message, kerr.NotController.Code)})

@@ -115,9 +115,10 @@ func (*RaftResponse) ReadFrom(src []byte) error {
 }
 
 // raft hands messages of a peer to the quorum.
-func (b *Broker) raft(_ context.Context, r *transport.Request, reply func(transport.Reply)) {
+func (b *Broker) raft(ctx context.Context, r *transport.Request, reply func(transport.Reply)) {
 	req := r.Message.(*RaftRequest)
 	b.SetPeer(req.From, req.Addr)
+	b.callers.called(ctx, r, req.From)
 	if ctl := b.ctl.Load(); ctl != nil {
 		ctl.Step(req.DirectoryID, req.Messages)
 	}
@@ -176,8 +177,11 @@ func (b *Broker) SendRaft(to int32, msgs [][]byte) {
 	if n == 0 || to == b.c.NodeID || !b.raftOut.take(to, n) {
 		return
 	}
-	b.peers.Send(b.ctx, to, &RaftRequest{From: b.c.NodeID, Addr: b.c.Addr, DirectoryID: b.c.Directory.ID(), Messages: msgs}, func(r transport.Response, _ error) {
+	b.peers.Send(b.ctx, to, &RaftRequest{From: b.c.NodeID, Addr: b.c.Addr, DirectoryID: b.c.Directory.ID(), Messages: msgs}, func(r transport.Response, err error) {
 		b.raftOut.give(to, n)
+		if ctl := b.ctl.Load(); ctl != nil && transport.Refused(err) && !b.callers.connected(to) {
+			ctl.Refused(to)
+		}
 		if r.Release != nil {
 			r.Release()
 		}

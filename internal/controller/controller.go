@@ -33,6 +33,7 @@ type Controller struct {
 		inboxBytes int
 		calls      []*call // not yet taken by the driver
 		joining    []*subscriber
+		refused    []int32 // nodes at whose addresses nobody listened
 		resign     bool
 		watch      chan struct{} // closed and replaced when image or leader change, if somebody waits
 		closed     bool
@@ -283,6 +284,16 @@ func (c *Controller) Step(directory log.TopicID, msgs [][]byte) {
 	if !full {
 		c.signal()
 	}
+}
+
+// Refused says that nobody listens at the address of a node, and that the node has no connection to this one: its process has ended, it seems. It never blocks.
+func (c *Controller) Refused(node int32) {
+	c.mu.Lock()
+	if leads := c.leader.Load().node == c.c.NodeID; leads && !c.mu.closed && len(c.mu.refused) < maxInbox {
+		c.mu.refused = append(c.mu.refused, node)
+	}
+	c.mu.Unlock()
+	c.signal()
 }
 
 func (c *Controller) signal() {

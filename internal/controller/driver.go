@@ -51,6 +51,7 @@ type driver struct {
 	outgoing map[uint64][][]byte
 	greeting greeting
 	contacts map[uint64]contact // while leading
+	absences absences           // while leading
 }
 
 // flight is the entry of ours that is not committed yet, and who waits for it.
@@ -194,8 +195,8 @@ func (d *driver) round() error {
 func (d *driver) intake(now time.Time) {
 	c := d.c
 	c.mu.Lock()
-	inbox, calls, joining, resign := c.mu.inbox, c.mu.calls, c.mu.joining, c.mu.resign
-	c.mu.inbox, c.mu.inboxBytes, c.mu.calls, c.mu.joining, c.mu.resign = nil, 0, nil, nil, false
+	inbox, calls, joining, refused, resign := c.mu.inbox, c.mu.calls, c.mu.joining, c.mu.refused, c.mu.resign
+	c.mu.inbox, c.mu.inboxBytes, c.mu.calls, c.mu.joining, c.mu.refused, c.mu.resign = nil, 0, nil, nil, nil, false
 	c.mu.Unlock()
 	d.calls = append(d.calls, calls...)
 	for _, s := range joining {
@@ -204,8 +205,14 @@ func (d *driver) intake(now time.Time) {
 			s.fn(machine.Diff(machine.Empty(), img))
 		}
 	}
+	if d.leading {
+		for _, node := range refused {
+			d.absences.refused(node, now)
+		}
+	}
 	for _, in := range inbox {
 		m := in.Message
+		d.absences.heard(nodeID(m.GetFrom()))
 		if !d.expected(m) || !d.genuine(in) {
 			continue
 		}
@@ -371,7 +378,7 @@ func (d *driver) role(now time.Time) {
 		// Nothing of the new term is stored yet: raft has only just put its empty entry behind what is.
 		d.handed = false
 		d.leading, d.activateAt, d.lastIndex = true, d.store.last, d.store.last+1
-		d.ticks, d.contacts = now.Add(d.c.c.Tick), map[uint64]contact{}
+		d.ticks, d.contacts, d.absences = now.Add(d.c.c.Tick), map[uint64]contact{}, absences{}
 		d.greeting = newGreeting(d.members.all(), d.id, now, d.c.c.Tick*time.Duration(d.c.c.HeartbeatTicks))
 		d.log.Info("metadata quorum: this node leads", "term", st.GetTerm(), "offset", d.store.last)
 	}
@@ -421,6 +428,7 @@ func (d *driver) judge(now time.Time) error {
 	if !d.judging() {
 		return nil
 	}
+	d.bury(now)
 	due := !now.Before(d.machine.Deadline())
 	img := d.c.image.Load()
 	joint := img.Quorum.Joint() && d.settled() == nil
@@ -456,6 +464,12 @@ func (d *driver) judge(now time.Time) error {
 			close(l.judged)
 			l.answer(resp, nil)
 			continue
+		}
+		switch req := l.req.(type) {
+		case *kmsg.BrokerHeartbeatRequest:
+			d.absences.heard(req.BrokerID)
+		case *kmsg.BrokerRegistrationRequest:
+			d.absences.heard(req.BrokerID)
 		}
 		resp, err := b.Handle(l.req)
 		if err != nil {

@@ -128,6 +128,23 @@ func (b *Batch) expireSessions() {
 	}
 }
 
+// Session tells whether a broker has a session, and whether it has been heard of itself in it.
+func (m *Machine) Session(id int32) (heard, ok bool) {
+	s := m.sessions[id]
+	return s != nil && s.heard, s != nil
+}
+
+// EndSession has the session of a broker end at once: its process has ended. It does nothing and returns false while others wait to hear from those that are not back yet: then all lost their power, and time is
+// cheaper than an election without them.
+func (m *Machine) EndSession(id int32, now time.Time) bool {
+	s := m.sessions[id]
+	if s == nil || len(m.waiting) > 0 {
+		return false
+	}
+	s.contact = now.Add(-m.c.SessionTimeout)
+	return true
+}
+
 // Refresh gives every broker a fresh session: the controller itself was stopped for so long that missing heartbeats prove nothing.
 func (m *Machine) Refresh(now time.Time) {
 	for _, s := range m.sessions {

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/insynclog/insync/internal/controller"
 	"github.com/insynclog/insync/internal/vfs"
 	"github.com/insynclog/insync/transport"
 )
@@ -109,6 +110,9 @@ type Config struct {
 
 	// Wall is what the node's wall clock shows at a time; nil means that time. Records and commits get their times from it, and their ages are told by it; no timeout is. It is for package clustertest.
 	Wall func(now time.Time) time.Time
+
+	// Levels is what the node knows of the format of metadata; nil means what this version knows. It is for package clustertest.
+	Levels *controller.Levels
 
 	// Rand is the source of uuids, placement and jitter; nil is seeded by the system. It is for package clustertest.
 	Rand *rand.Rand

@@ -59,7 +59,7 @@ const metadataLog = "__cluster_metadata-0"
 // Nodes of one cluster must be started side by side, since none of them is ready before a majority of the voters runs. A node that Joins is ready when it has caught up with the cluster's metadata.
 //
 // Errors: all problems of the Config at once; log.ErrDirectoryLocked; *log.IdentityError and *log.ForeignDirectoryError for a directory that belongs to another node, another cluster or
-// another program; *log.CorruptError if the metadata log is damaged; ErrRemoved if the node was removed from the cluster; kerr.DuplicateVoter if the cluster knows its id with another data directory; what listening returned; ctx's error.
+// another program; *log.CorruptError if the metadata log is damaged; ErrRemoved if the node was removed from the cluster; ErrTooOld if the node is of too old a version for the cluster; kerr.DuplicateVoter if the cluster knows its id with another data directory; what listening returned; ctx's error.
 // After an error nothing is left behind but the files in Dir.
 func Start(ctx context.Context, c Config) (*Node, error) {
 	c = c.withDefaults()
@@ -141,7 +141,7 @@ func (n *Node) build(ctx context.Context) error {
 		Static: c.static(), AutoCreate: c.AutoCreateTopics,
 		HeartbeatInterval: c.HeartbeatInterval, SessionTimeout: c.SessionTimeout, LagTime: c.ReplicaLagTime, Stalled: n.disk.Stalled,
 		ScrubInterval: c.ScrubInterval, ScrubRate: c.ScrubRate,
-		MaxBytes: c.MaxBytes, ReserveBytes: c.ReserveBytes, Wall: c.Wall,
+		MaxBytes: c.MaxBytes, ReserveBytes: c.ReserveBytes, Wall: c.Wall, Levels: c.Levels,
 		Events: n.brokerEvents(), Logger: c.Logger,
 	})
 	if err != nil {
@@ -177,7 +177,7 @@ func (n *Node) build(ctx context.Context) error {
 	const electionTicks = 10
 	n.ctl, err = controller.Start(controller.Config{
 		NodeID: c.NodeID, ClusterID: clusterID, Voters: ids, FS: fs, Dir: path.Join(dir, metadataLog), DirectoryID: n.dir.ID(), Send: n.broker.SendRaft,
-		Addrs: addrs, Peer: n.broker.SetPeer, Founds: func() (bool, error) { return n.broker.Founds(ctx) },
+		Addrs: addrs, Peer: n.broker.SetPeer, Founds: func() (bool, int16, error) { return n.broker.Founds(ctx) }, Levels: c.Levels,
 		Tick: c.ElectionTimeout / electionTicks, ElectionTicks: electionTicks, SessionTimeout: c.SessionTimeout,
 		DefaultPartitions: c.Topic.Partitions, DefaultReplication: c.Topic.ReplicationFactor, Static: c.static(), Rand: c.Rand, Logger: c.Logger,
 	})

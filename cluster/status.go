@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/insynclog/insync/internal/controller"
 	"github.com/insynclog/insync/log"
 	"github.com/insynclog/insync/replication"
 )
@@ -21,6 +22,8 @@ type Status struct {
 	Controller  int32   // active controller, -1 unknown
 	Term        int64   // raft term of the metadata quorum
 	Metadata    int64   // offset of the metadata log up to which this node has applied
+	Level       int16   // of the metadata's format, as it was finalized; see Admin.RaiseLevel
+	Known       int16   // the highest level that this node knows
 	Voters      []int32 // of the metadata quorum, as far as this node has applied
 	Observers   []int32 // who follow it without a vote
 	Brokers     []BrokerStatus
@@ -42,6 +45,7 @@ type BrokerStatus struct {
 	Epoch        int64
 	Fenced       bool
 	ShuttingDown bool
+	Known        int16 // the highest level of the metadata that the node knows
 }
 
 // TopicStatus is one topic.
@@ -132,12 +136,13 @@ func (n *Node) Status() Status {
 	img := n.ctl.Image()
 	s.ClusterID, s.Metadata, s.BrokerEpoch = img.ClusterID, img.Offset, n.broker.BrokerEpoch()
 	s.Fenced = n.broker.Fenced()
+	s.Level, s.Known = img.Level, n.cfg.Levels.Highest()
 	s.Voters, s.Observers = img.Quorum.Voters(), img.Quorum.Observers()
 	if id, term, ok := n.ctl.Leader(); ok {
 		s.Controller, s.Term = id, term
 	}
 	for _, b := range img.Brokers {
-		s.Brokers = append(s.Brokers, BrokerStatus{ID: b.ID, Addr: b.Addr, Rack: b.Rack, Epoch: b.Epoch, Fenced: b.Fenced, ShuttingDown: b.InControlledShutdown})
+		s.Brokers = append(s.Brokers, BrokerStatus{ID: b.ID, Addr: b.Addr, Rack: b.Rack, Epoch: b.Epoch, Fenced: b.Fenced, ShuttingDown: b.InControlledShutdown, Known: max(b.Known, controller.LevelBase)})
 	}
 	slices.SortFunc(s.Brokers, func(a, b BrokerStatus) int { return cmp.Compare(a.ID, b.ID) })
 	for _, t := range img.Topics {

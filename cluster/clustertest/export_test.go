@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/insynclog/insync/cluster"
+	"github.com/insynclog/insync/internal/controller"
 	"github.com/insynclog/insync/internal/vfs"
 )
 
@@ -42,3 +43,6 @@ func (h *History) Broken() (rules []string) {
 
 // Move has a node that is down listen elsewhere from its next start on.
 func (c *Cluster) Move(id int32, addr string) { c.member(id).config.Listen = addr }
+
+// Version has a node that is down know another format of metadata from its next start on; nil is this version's.
+func (c *Cluster) Version(id int32, levels *controller.Levels) { c.member(id).config.Levels = levels }

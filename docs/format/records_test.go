@@ -138,6 +138,10 @@ func (v *verifier) metadataKinds() {
 			"brokerId": int64(1), "brokerEpoch": int64(2), "incarnationId": raw(0), "directoryId": raw(0), "address": "", "rack": "", "fenced": int64(0), "inControlledShutdown": int64(0),
 			"directoryOffline": int64(1), "tags": none,
 		}},
+		{0, &machine.RegisterBroker{Broker: machine.Broker{ID: 1, Known: 3}}, values{
+			"brokerId": int64(1), "brokerEpoch": int64(0), "incarnationId": raw(0), "directoryId": raw(0), "address": "", "rack": "", "fenced": int64(0), "inControlledShutdown": int64(0),
+			"directoryOffline": int64(0), "tags": map[int64][]byte{0: {6}},
+		}},
 		{1, &machine.UnregisterBroker{ID: 1, Epoch: 700}, values{"brokerId": int64(1), "brokerEpoch": int64(700), "tags": none}},
 		{2, &machine.TopicRecord{Name: "t", ID: id(9)}, values{"name": "t", "topicId": raw(9), "tags": none}},
 		{
@@ -163,6 +167,7 @@ func (v *verifier) metadataKinds() {
 		{11, &machine.ScramRecord{User: machine.ScramUser{Name: "eve", Mechanism: sasl.ScramSHA256}, Credential: credential}, values{
 			"user": "eve", "mechanism": int64(sasl.ScramSHA256), "iterations": int64(4096), "salt": string(keys.Salt), "storedKey": string(keys.StoredKey), "serverKey": string(keys.ServerKey), "tags": none,
 		}},
+		{12, &machine.FeatureLevel{Level: 300}, values{"feature": "insync.metadata", "level": int64(300), "tags": none}},
 		{
 			14, &machine.QuotaRecord{Entity: machine.QuotaEntity{User: machine.QuotaName{Has: true, Name: "u"}, IP: machine.QuotaName{Has: true, Name: "10.0.0.1"}}, Key: "k", Value: 1.5}, values{
 				"userHas": int64(1), "userDefault": int64(0), "user": "u", "clientIdHas": int64(0), "clientIdDefault": int64(0), "clientId": "", "ipHas": int64(1), "ipDefault": int64(0), "ip": "10.0.0.1",
@@ -208,6 +213,10 @@ func (v *verifier) metadataKinds() {
 			v.fields("unsure", v.decode("metadata.replicas", tags[2]), values{"replicas": longs(7)})
 		} else if x.kind == 5 {
 			v.fields("changed unsure", v.decode("metadata.replicas", tags[0]), values{"replicas": longs(8)})
+		}
+		if r, ok := x.record.(*machine.RegisterBroker); ok && r.Known > 0 {
+			tags, _ := bodies[0]["tags"].(map[int64][]byte)
+			v.fields("known", v.decode("metadata.known", tags[0]), values{"known": int64(3)})
 		}
 		if q, ok := x.record.(*machine.QuorumRecord); ok && q.Joint() {
 			tags, _ := bodies[0]["tags"].(map[int64][]byte)

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 
+	"github.com/insynclog/insync/internal/controller"
 	"github.com/insynclog/insync/transport"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -16,7 +17,7 @@ import (
 //   - It is answered before the node has joined the cluster.
 //
 // Versions:
-//   - v3 names the client's software; a malformed name or version is INVALID_REQUEST (KIP-511). Features and their epoch are in the answer (KIP-584); we have none to report.
+//   - v3 names the client's software; a malformed name or version is INVALID_REQUEST (KIP-511). Features and their epoch are in the answer (KIP-584): the level of the metadata.
 //   - v4 may report features with a minimum of 0.
 func (b *Broker) apiVersions(_ context.Context, r *transport.Request, reply func(transport.Reply)) {
 	req := r.Message.(*kmsg.ApiVersionsRequest)
@@ -31,15 +32,33 @@ func (b *Broker) apiVersions(_ context.Context, r *transport.Request, reply func
 		if r.Conn != nil && !r.Conn.Direct {
 			r.Conn.ClientSoftwareName, r.Conn.ClientSoftwareVersion = req.ClientSoftwareName, req.ClientSoftwareVersion
 		}
-		if img := b.image.Load(); img != nil {
-			resp.FinalizedFeaturesEpoch = img.Offset
-		}
+		b.tellFeatures(resp)
 	}
 	resp.ApiKeys = b.apiKeys
 	if req.ClientSoftwareName == peerSoftware {
 		resp.ApiKeys = b.peerKeys
 	}
 	reply(transport.Reply{Message: resp})
+}
+
+// tellFeatures tells of the level of the metadata: what this node knows, and what is finalized as far as it has heard. It knows nothing of a cluster that it has not joined yet.
+func (b *Broker) tellFeatures(resp *kmsg.ApiVersionsResponse) {
+	known := b.c.Levels.Highest()
+	if known > controller.LevelBase {
+		supported := kmsg.NewApiVersionsResponseSupportedFeature()
+		supported.Name, supported.MinVersion, supported.MaxVersion = controller.FeatureName, controller.LevelBase, known
+		resp.SupportedFeatures = append(resp.SupportedFeatures, supported)
+	}
+	img := b.image.Load()
+	if img == nil {
+		return
+	}
+	resp.FinalizedFeaturesEpoch = img.Offset
+	if known > controller.LevelBase && img.Offset >= 0 {
+		finalized := kmsg.NewApiVersionsResponseFinalizedFeature()
+		finalized.Name, finalized.MinVersionLevel, finalized.MaxVersionLevel = controller.FeatureName, img.Level, img.Level
+		resp.FinalizedFeatures = append(resp.FinalizedFeatures, finalized)
+	}
 }
 
 // peerSoftware is how nodes and this library's clients name themselves; they are told of the APIs between nodes, too.

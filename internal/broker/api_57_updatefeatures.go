@@ -2,47 +2,51 @@ package broker
 
 import (
 	"context"
-	"fmt"
+	"slices"
 
+	"github.com/insynclog/insync/internal/controller"
 	"github.com/insynclog/insync/transport"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// UpdateFeatures (57), versions 0-2: changes the levels of features (KIP-584). There is no feature that has levels, as ApiVersions says: what the metadata holds depends on what it is asked to hold only. So
-// nothing is changed, whether it is asked to be or only to be checked, and each update has the error that Kafka has for a feature that it does not know, INVALID_UPDATE_VERSION. Any node answers.
+// UpdateFeatures (57), versions 0-2: raises the level of the metadata, the only feature there is (KIP-584, KIP-778). Forwarded to the active controller, see there: INVALID_UPDATE_VERSION for another feature, a level that a node does not
+// know, and one that is lower.
 //
 // Versions:
-//   - 0 and 1 have a result for each feature beside the one for all
-func (b *Broker) updateFeatures(_ context.Context, r *transport.Request, reply func(transport.Reply)) {
-	req := r.Message.(*kmsg.UpdateFeaturesRequest)
+//   - 0 has no upgrade types: it says whether a level may be lowered
+//   - 0 and 1 have a result for each feature beside the one for all, which is the same for all of them
+func (b *Broker) updateFeatures(ctx context.Context, r *transport.Request, reply func(transport.Reply)) {
+	const upgrade, unsafeDowngrade = 1, 3
+	req := *r.Message.(*kmsg.UpdateFeaturesRequest) // what is passed on may have another version
 	resp := req.ResponseKind().(*kmsg.UpdateFeaturesResponse)
+	req.FeatureUpdates = slices.Clone(req.FeatureUpdates)
+	level := controller.LevelBase
 	for i := range req.FeatureUpdates {
-		text := refusedUpdate(&req.FeatureUpdates[i], req.Version)
-		result := kmsg.NewUpdateFeaturesResponseResult()
-		result.Feature, result.ErrorCode, result.ErrorMessage = req.FeatureUpdates[i].Feature, kerr.InvalidUpdateVersion.Code, &text
-		if resp.ErrorCode == 0 {
-			all := "The update failed for all features since the following feature had an error: " + text
-			resp.ErrorCode, resp.ErrorMessage = result.ErrorCode, &all
+		u := &req.FeatureUpdates[i]
+		level = max(level, u.MaxVersionLevel)
+		if resp.Version == 0 {
+			u.UpgradeType = upgrade
+			if u.AllowDowngrade {
+				u.UpgradeType = unsafeDowngrade
+			}
 		}
-		if req.Version <= 1 {
+	}
+	got, err := b.forward(ctx, &req, millis(req.TimeoutMillis))
+	if err == nil {
+		answer := got.(*kmsg.UpdateFeaturesResponse)
+		resp.ErrorCode, resp.ErrorMessage = answer.ErrorCode, answer.ErrorMessage
+	} else {
+		resp.ErrorCode, resp.ErrorMessage = codeOf(err), messageOf(err)
+	}
+	if resp.Version <= 1 {
+		for i := range req.FeatureUpdates {
+			result := kmsg.NewUpdateFeaturesResponseResult()
+			result.Feature, result.ErrorCode, result.ErrorMessage = req.FeatureUpdates[i].Feature, resp.ErrorCode, resp.ErrorMessage
 			resp.Results = append(resp.Results, result)
 		}
 	}
-	reply(transport.Reply{Message: resp})
-}
-
-// refusedUpdate says why an update cannot be, with what Kafka looks at first.
-func refusedUpdate(u *kmsg.UpdateFeaturesRequestFeatureUpdate, version int16) string {
-	const upgrade, unsafeDowngrade = 1, 3
-	reason := "No node supports this feature."
-	switch {
-	case version >= 1 && (u.UpgradeType < upgrade || u.UpgradeType > unsafeDowngrade):
-		reason = "The given upgrade type is not supported."
-	case u.MaxVersionLevel < 0:
-		reason = "A feature version cannot be less than 0."
-	case u.MaxVersionLevel == 0:
-		reason = "There is no such feature."
+	if resp.ErrorCode == 0 && !req.ValidateOnly {
+		b.awaitMetadata(ctx, func(img *controller.Image) bool { return img.Level >= level })
 	}
-	return fmt.Sprintf("Invalid update version %d for feature %.100s. %s", u.MaxVersionLevel, u.Feature, reason)
+	reply(transport.Reply{Message: resp})
 }

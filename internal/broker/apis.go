@@ -147,7 +147,7 @@ func apis() []api {
 		{keyBrokerHeartbeat, 0, 1, (*Broker).controllerRequest, true, true},
 		{keyAllocateProducerIDs, 0, 0, (*Broker).controllerRequest, true, true},
 		{KeyRaft, 0, 0, (*Broker).raft, true, true},
-		{controller.KeyJoin, 0, 0, (*Broker).joinQuorum, true, true},
+		{controller.KeyJoin, 0, 1, (*Broker).joinQuorum, true, true},
 
 		// private, of this package's Admin
 		{controller.KeyVoters, 0, 0, (*Broker).changeVoters, false, false},

@@ -56,6 +56,9 @@ type Config struct {
 	// Wall is what this node's wall clock shows at a time; nil = that time. No duration is taken from it. It is for tests.
 	Wall func(now time.Time) time.Time
 
+	// Levels is what this node knows of the format of metadata; nil = this version. It is for tests.
+	Levels *controller.Levels
+
 	Events Events
 	Logger *slog.Logger
 }
@@ -240,7 +243,7 @@ func (b *Broker) makeTable() {
 }
 
 // Start joins the cluster: waits for an active controller, registers, opens the logs of the partitions assigned to this node (in parallel), unfences, and returns when requests are
-// served. ctx bounds the start only. ctl is used until Close. Errors: *log.IdentityError when the directory belongs to another cluster; what the controller refuses the registration with (*kerr.Error);
+// served. ctx bounds the start only. ctl is used until Close. Errors: *log.IdentityError when the directory belongs to another cluster; what the controller refuses the registration with (*kerr.Error), *controller.LevelError if the node is too old;
 // ctx's; ErrClosed.
 func (b *Broker) Start(ctx context.Context, ctl *controller.Controller) error {
 	b.mu.Lock()

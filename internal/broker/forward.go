@@ -65,6 +65,8 @@ func notController(resp kmsg.Response) bool {
 		return len(r.Resources) > 0 && not(r.Resources[0].ErrorCode)
 	case *kmsg.UnregisterBrokerResponse:
 		return not(r.ErrorCode)
+	case *kmsg.UpdateFeaturesResponse:
+		return not(r.ErrorCode)
 	case *kmsg.ElectLeadersResponse:
 		return not(r.ErrorCode)
 	case *kmsg.AlterPartitionAssignmentsResponse:

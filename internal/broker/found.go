@@ -25,15 +25,15 @@ import (
 // founding is what this node has heard of the other founders while its directory is empty.
 type founding struct {
 	mu    sync.Mutex
-	empty map[int32]bool // who said that it is
-	wake  chan struct{}  // holds a token when somebody has
+	empty map[int32]int16 // who said that it is, and up to which level it knows metadata
+	wake  chan struct{}   // holds a token when somebody has
 }
 
-// heard notes that a node is empty.
-func (f *founding) heard(id int32) {
+// heard notes that a node is empty, and what it said of levels.
+func (f *founding) heard(id int32, level int16) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.empty[id] = true
+	f.empty[id] = max(level, controller.LevelBase)
 	select {
 	case f.wake <- struct{}{}:
 	default:
@@ -44,7 +44,17 @@ func (f *founding) heard(id int32) {
 func (f *founding) unheard(ids []int32) []int32 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(ids), func(id int32) bool { return f.empty[id] })
+	return slices.DeleteFunc(slices.Clone(ids), func(id int32) bool { return f.empty[id] > 0 })
+}
+
+// level is the highest that all founders know.
+func (f *founding) level(own int16) int16 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, level := range f.empty {
+		own = min(own, level)
+	}
+	return own
 }
 
 // metadataState is what this node answers to those who found a cluster.
@@ -64,33 +74,33 @@ const (
 	askAgainMax = 250 * time.Millisecond
 )
 
-// Founds tells whether this node, whose directory is empty, founds the cluster with the other voters. False: it has come back to a cluster that exists, which has taken it in. It asks until it knows, or ctx
-// ends. Errors: ErrRemoved, *kerr.Error of a cluster that does not take it, ctx's with the names of those that did not answer.
-func (b *Broker) Founds(ctx context.Context) (bool, error) {
-	f := &founding{empty: map[int32]bool{}, wake: make(chan struct{}, 1)}
+// Founds tells whether this node, whose directory is empty, founds the cluster with the other voters, and at which level of the metadata. False: it has come back to a cluster that exists, which has taken it in. It asks until it knows, or ctx
+// ends. Errors: ErrRemoved, *controller.LevelError, *kerr.Error of a cluster that does not take it, ctx's with the names of those that did not answer.
+func (b *Broker) Founds(ctx context.Context) (founds bool, level int16, err error) {
+	f := &founding{empty: map[int32]int16{}, wake: make(chan struct{}, 1)}
 	b.founding.Store(f)
 	others := slices.DeleteFunc(slices.Sorted(maps.Keys(b.c.Voters)), func(id int32) bool { return id == b.c.NodeID })
 	var last error
 	for begun, pause, warned := time.Now(), askAgainMin, false; ; pause = min(2*pause, askAgainMax) {
 		unknown := f.unheard(others)
 		states := b.askFounders(ctx, unknown)
-		for id, state := range states {
-			if state == controller.StateEmpty {
-				f.heard(id)
+		for id, resp := range states {
+			if resp.State == controller.StateEmpty {
+				f.heard(id, resp.Level)
 			}
 		}
 		if unknown = f.unheard(unknown); len(unknown) == 0 {
-			return true, nil
+			return true, f.level(b.c.Levels.Highest()), nil
 		}
 		for _, id := range unknown {
-			if states[id] != controller.StateStarted {
+			if states[id].State != controller.StateStarted {
 				continue
 			}
 			switch last = b.comeBack(ctx, id); {
 			case last == nil:
-				return false, nil
-			case errors.Is(last, ErrRemoved), errors.Is(last, kerr.InconsistentClusterID), errors.Is(last, kerr.InvalidRequest):
-				return false, last
+				return false, 0, nil
+			case errors.Is(last, ErrRemoved), errors.Is(last, kerr.InconsistentClusterID), errors.Is(last, kerr.InvalidRequest), is[*controller.LevelError](last):
+				return false, 0, last
 			}
 		}
 		if !warned && time.Since(begun) > doubtAfter {
@@ -98,7 +108,7 @@ func (b *Broker) Founds(ctx context.Context) (bool, error) {
 			b.logger.Warn("an empty directory: waiting to hear from the other founders whether there is a cluster already", "node", b.c.NodeID, "missing", unknown, "last", last)
 		}
 		if !f.sleep(ctx, pause) {
-			return false, errors.Join(fmt.Errorf("an empty directory, and no word from nodes %v on whether there is a cluster already: %w", unknown, ctx.Err()), last)
+			return false, 0, errors.Join(fmt.Errorf("an empty directory, and no word from nodes %v on whether there is a cluster already: %w", unknown, ctx.Err()), last)
 		}
 	}
 }
@@ -117,18 +127,18 @@ func (f *founding) sleep(ctx context.Context, d time.Duration) bool {
 }
 
 // askFounders asks all at once.
-func (b *Broker) askFounders(ctx context.Context, ids []int32) map[int32]controller.NodeState {
+func (b *Broker) askFounders(ctx context.Context, ids []int32) map[int32]controller.JoinResponse {
 	var wg sync.WaitGroup
-	states := make([]controller.NodeState, len(ids))
+	states := make([]controller.JoinResponse, len(ids))
 	for i, id := range ids {
 		wg.Go(func() {
 			if resp, err := b.askOne(ctx, id, b.joinRequest(controller.AskStarted)); err == nil {
-				states[i] = resp.State
+				states[i] = *resp
 			}
 		})
 	}
 	wg.Wait()
-	answers := make(map[int32]controller.NodeState, len(ids))
+	answers := make(map[int32]controller.JoinResponse, len(ids))
 	for i, id := range ids {
 		answers[id] = states[i]
 	}
@@ -144,6 +154,8 @@ func (b *Broker) comeBack(ctx context.Context, node int32) error {
 	switch err := kerr.ErrorForCode(resp.ErrorCode); {
 	case errors.Is(err, kerr.VoterNotFound):
 		return ErrRemoved
+	case errors.Is(err, kerr.UnsupportedVersion):
+		return &controller.LevelError{Level: resp.Level, Known: b.c.Levels.Highest()}
 	case err != nil:
 		return fmt.Errorf("come back with an empty directory: %w", err)
 	}

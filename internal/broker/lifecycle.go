@@ -115,6 +115,8 @@ func (l *lifecycle) register(ctx context.Context) error {
 				}
 			case errors.Is(err, kerr.DuplicateBrokerRegistration):
 				_, _ = rand.Read(l.incarnation[:]) // the controller may take this one for over: an earlier life's request came late, to a controller before it that could not know
+			case errors.Is(err, kerr.UnsupportedVersion):
+				return b.c.Levels.RefusedLevel(r)
 			case kerr.IsRetriable(err):
 			default:
 				return err
@@ -150,6 +152,7 @@ func (l *lifecycle) registration() *kmsg.BrokerRegistrationRequest {
 	}
 	id := c.Directory.ID()
 	req.LogDirs = [][16]byte{id}
+	c.Levels.SetKnown(req)
 	req.PreviousBrokerEpoch = -1 // lossy
 	switch kind, epoch := c.Directory.Restart(); {
 	case l.lossy:
@@ -231,6 +234,7 @@ func (l *lifecycle) heartbeat() error {
 	req := kmsg.NewPtrBrokerHeartbeatRequest()
 	req.BrokerID, req.BrokerEpoch, req.CurrentMetadataOffset, req.WantShutdown = b.c.NodeID, l.epoch.Load(), offset, leaving
 	req.WantFence = l.stalled()
+	b.c.Levels.SetStillKnown(req)
 	if ends := b.leaderless.ends(); len(ends) > 0 {
 		controller.SetLogEnds(req, ends)
 	}

@@ -24,9 +24,9 @@ func (b *Broker) joinQuorum(ctx context.Context, r *transport.Request, reply fun
 	req := r.Message.(*controller.JoinRequest)
 	if req.Purpose == controller.AskStarted {
 		if f := b.founding.Load(); f != nil {
-			f.heard(req.NodeID) // who asks is empty
+			f.heard(req.NodeID, req.Level) // who asks is empty
 		}
-		reply(transport.Reply{Message: &controller.JoinResponse{State: b.metadataState()}})
+		reply(transport.Reply{Message: &controller.JoinResponse{State: b.metadataState(), Level: b.c.Levels.Highest()}})
 		return
 	}
 	// Not on the connection's goroutine, which brings raft's messages, too.
@@ -86,7 +86,7 @@ func (b *Broker) enroll(ctx context.Context) (_ context.Context, stop func(*erro
 }
 
 // ifMember asks every node that it knows of, once, whether this node is a member of the quorum, and to become one. answered is false if nobody could tell; an error says that it is not, and cannot be:
-// ErrRemoved, or what the active controller has against it.
+// ErrRemoved, *controller.LevelError, or what the active controller has against it.
 func (b *Broker) ifMember(ctx context.Context, join bool) (answered bool, err error) {
 	purpose := controller.AskMember
 	if join {
@@ -104,6 +104,8 @@ func (b *Broker) ifMember(ctx context.Context, join bool) (answered bool, err er
 			return true, nil
 		case errors.Is(err, kerr.VoterNotFound):
 			return true, ErrRemoved
+		case errors.Is(err, kerr.UnsupportedVersion):
+			return true, fmt.Errorf("join: %w", &controller.LevelError{Level: resp.Level, Known: b.c.Levels.Highest()})
 		case errors.Is(err, kerr.DuplicateVoter):
 			return true, fmt.Errorf("join: the cluster has a node %d with another data directory, remove it first: %w", b.c.NodeID, err)
 		case errors.Is(err, kerr.InconsistentClusterID):
@@ -116,7 +118,7 @@ func (b *Broker) ifMember(ctx context.Context, join bool) (answered bool, err er
 }
 
 func (b *Broker) joinRequest(purpose controller.JoinPurpose) *controller.JoinRequest {
-	return &controller.JoinRequest{ClusterID: b.c.Directory.ClusterID(), NodeID: b.c.NodeID, Addr: b.c.Addr, DirectoryID: b.c.Directory.ID(), Purpose: purpose}
+	return &controller.JoinRequest{ClusterID: b.c.Directory.ClusterID(), NodeID: b.c.NodeID, Addr: b.c.Addr, DirectoryID: b.c.Directory.ID(), Purpose: purpose, Level: b.c.Levels.Highest()}
 }
 
 func (b *Broker) askOne(ctx context.Context, node int32, req kmsg.Request) (*controller.JoinResponse, error) {

@@ -49,7 +49,7 @@ func encodeCheckpoint(img *Image) []byte {
 	return binary.BigEndian.AppendUint64(b, xxhash.Sum64(b))
 }
 
-func decodeCheckpoint(b []byte) (*Image, error) {
+func decodeCheckpoint(b []byte, levels *machine.Levels) (*Image, error) {
 	if len(b) < checkpointHeader+8 || string(b[:8]) != checkpointMagic {
 		return nil, errors.New("not a checkpoint")
 	}
@@ -64,7 +64,7 @@ func decodeCheckpoint(b []byte) (*Image, error) {
 	if end <= 0 || epoch < 0 || epoch > 1<<31-1 {
 		return nil, fmt.Errorf("end offset %d, epoch %d", end, epoch)
 	}
-	records, err := machine.DecodeRecords(body[checkpointHeader:])
+	records, err := levels.DecodeRecords(body[checkpointHeader:])
 	if err != nil {
 		return nil, err
 	}
@@ -80,8 +80,8 @@ func writeCheckpoint(fsys vfs.FS, dir string, img *Image, b []byte) error {
 }
 
 // loadCheckpoint returns the image of the newest checkpoint, the empty one if there is none. A damaged checkpoint is a *log.CorruptError: an older one could be behind
-// what this node has voted for, so the node must not run; nothing is deleted.
-func loadCheckpoint(fsys vfs.FS, dir string) (*Image, error) {
+// what this node has voted for, so the node must not run; nothing is deleted. One that a newer version wrote is a machine.ErrUnknownRecord.
+func loadCheckpoint(fsys vfs.FS, dir string, levels *machine.Levels) (*Image, error) {
 	names, err := listCheckpoints(fsys, dir)
 	if err != nil {
 		return nil, err
@@ -94,9 +94,12 @@ func loadCheckpoint(fsys vfs.FS, dir string) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	img, err := decodeCheckpoint(b)
+	img, err := decodeCheckpoint(b, levels)
 	if err == nil && checkpointName(img.Offset+1, int64(img.Epoch)) != name {
 		err = fmt.Errorf("it is the checkpoint %s", checkpointName(img.Offset+1, int64(img.Epoch)))
+	}
+	if errors.Is(err, machine.ErrUnknownRecord) {
+		return nil, fmt.Errorf("%s: %w", path.Join(dir, name), err)
 	}
 	if err != nil {
 		return nil, &log.CorruptError{Path: path.Join(dir, name), Offset: -1, Err: err}

@@ -24,8 +24,11 @@ type Config struct {
 	Addrs  map[int32]string // of the Voters
 
 	// Founds is asked by Start, when there are several Voters and the directory is empty, whether the node founds the quorum with the others. False: it has come back without its disk to a quorum that exists, and
-	// waits for its leader as a node without Voters does. An error ends Start. nil: it founds.
-	Founds func() (bool, error)
+	// waits for its leader as a node without Voters does. level is the one up to which all of them know the metadata. An error ends Start. nil: it founds, and the others know what it does.
+	Founds func() (founds bool, level int16, err error)
+
+	// Levels is what the node knows of the metadata's format. nil: this version. For tests.
+	Levels *machine.Levels
 
 	FS          vfs.FS
 	Dir         string      // the directory of the metadata log, "…/__cluster_metadata-0"; nobody else opens it
@@ -122,14 +125,14 @@ func (c Config) validate() error {
 	return nil
 }
 
-func (c Config) machine(founders []int32) machine.Config {
+func (c Config) machine(founders []int32, level int16) machine.Config {
 	var voters []machine.Member
 	for _, id := range founders {
 		voters = append(voters, machine.Member{ID: id, Addr: c.Addrs[id], Voter: true})
 	}
 	return machine.Config{
 		ClusterID: c.ClusterID, Voters: voters, SessionTimeout: c.SessionTimeout, DefaultPartitions: c.DefaultPartitions, DefaultReplication: c.DefaultReplication,
-		PreferredInterval: c.PreferredInterval, Static: c.Static, Rand: c.Rand,
+		PreferredInterval: c.PreferredInterval, Static: c.Static, Rand: c.Rand, Levels: c.Levels, FoundLevel: level,
 	}
 }
 

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -259,7 +260,8 @@ func (d *driver) expected(m *pb.Message) bool {
 	}
 	if m.GetType() == pb.MsgSnap {
 		// One that was damaged on its way must not stop this node: the leader sends another.
-		if _, err := decodeCheckpoint(m.GetSnapshot().GetData()); err != nil {
+		// One that this node is too old for does stop it: no other will be different.
+		if _, err := decodeCheckpoint(m.GetSnapshot().GetData(), d.c.c.Levels); err != nil && !errors.Is(err, machine.ErrUnknownRecord) {
 			d.log.Warn("snapshot from the leader dropped", "from", nodeID(m.GetFrom()), "err", err)
 			return false
 		}
@@ -384,7 +386,7 @@ func (d *driver) role(now time.Time) {
 	}
 	d.term = st.GetTerm()
 	if d.leading && d.machine == nil && d.applied() >= d.activateAt {
-		d.machine = machine.New(d.c.c.machine(d.store.founders), d.c.image.Load(), now)
+		d.machine = machine.New(d.c.c.machine(d.store.founders, d.store.foundLevel), d.c.image.Load(), now)
 	}
 	if !d.leading && len(d.calls) > 0 {
 		d.refuse(d.calls)

@@ -4,7 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/insynclog/insync/internal/controller/machine"
 )
+
+// ErrUnknownRecord says that a newer version wrote the metadata; a *LevelError is one, too.
+var ErrUnknownRecord = machine.ErrUnknownRecord
 
 // ErrClosed is returned after Close.
 var ErrClosed = errors.New("controller: closed")

@@ -46,12 +46,26 @@ type (
 	QuotaName = machine.QuotaName
 	// LogEnd is where a replica's log ends while its partition has no leader.
 	LogEnd = machine.LogEnd
+	// Levels is what a node knows of the format of metadata.
+	Levels = machine.Levels
+	// Row says since which level something may be written.
+	Row = machine.Row
+	// LevelError says that a node is too old for the metadata.
+	LevelError = machine.LevelError
 	// Delta tells what changed between two images.
 	Delta = machine.Delta
 )
 
 // MaxLogEnds is how many log ends a heartbeat carries.
 const MaxLogEnds = machine.MaxLogEnds
+
+// The levels of the metadata.
+const (
+	FeatureName = machine.FeatureName
+	LevelBase   = machine.LevelBase
+	Newest      = machine.Newest
+	Whole       = machine.Whole
+)
 
 // SetLogEnds puts log ends into a heartbeat.
 func SetLogEnds(req *kmsg.BrokerHeartbeatRequest, ends []LogEnd) { machine.SetLogEnds(req, ends) }

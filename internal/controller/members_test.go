@@ -107,7 +107,7 @@ func (g *growing) must(req kmsg.Request, done ...*kerr.Error) {
 }
 
 func joining(id int32) *JoinRequest {
-	return &JoinRequest{NodeID: id, Addr: fmt.Sprintf("node%d:1", id), DirectoryID: dirID(id), Purpose: Join}
+	return &JoinRequest{NodeID: id, Addr: fmt.Sprintf("node%d:1", id), DirectoryID: dirID(id), Purpose: Join, Level: Newest}
 }
 
 func adding(id int32) *kmsg.AddRaftVoterRequest {

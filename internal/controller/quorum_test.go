@@ -190,6 +190,7 @@ func register(n *Controller, id int32, incarnation byte, previous int64) *kmsg.B
 	l := kmsg.NewBrokerRegistrationRequestListener()
 	l.Name, l.Host, l.Port = "PLAINTEXT", "host", uint16(9090+id)
 	req.Listeners = append(req.Listeners, l)
+	n.c.Levels.SetKnown(req)
 	return req
 }
 

@@ -82,7 +82,7 @@ func split(msgs []*pb.Message) (early, late []*pb.Message) {
 
 // install takes a leader's snapshot in place of entries that the leader does not have any more.
 func (d *driver) install(snap *pb.Snapshot) error {
-	img, err := decodeCheckpoint(snap.GetData())
+	img, err := decodeCheckpoint(snap.GetData(), d.c.c.Levels)
 	if err == nil && (uint64(img.Offset)+1 != snap.GetMetadata().GetIndex() || uint64(img.Epoch) != snap.GetMetadata().GetTerm()) {
 		err = fmt.Errorf("it ends at %d (%d)", img.Offset+1, img.Epoch)
 	}
@@ -110,7 +110,7 @@ func (d *driver) apply(entries []*pb.Entry) error {
 	landed := false
 	var quorums []*machine.Quorum
 	for _, e := range entries {
-		records, err := recordsOf(e)
+		records, err := recordsOf(e, d.c.c.Levels)
 		if err != nil {
 			return d.unreadable(e, err)
 		}
@@ -162,7 +162,7 @@ func (d *driver) refused() {
 }
 
 // recordsOf decodes an entry: what changes the members carries its records along.
-func recordsOf(e *pb.Entry) ([]machine.Record, error) {
+func recordsOf(e *pb.Entry, levels *machine.Levels) ([]machine.Record, error) {
 	data := e.GetData()
 	if e.GetType() == pb.EntryConfChangeV2 {
 		cc := &pb.ConfChangeV2{}
@@ -174,7 +174,7 @@ func recordsOf(e *pb.Entry) ([]machine.Record, error) {
 	if len(data) == 0 {
 		return nil, nil
 	}
-	return machine.DecodeRecords(data)
+	return levels.DecodeRecords(data)
 }
 
 func (d *driver) unreadable(e *pb.Entry, err error) error {

@@ -29,7 +29,10 @@ type storage struct {
 	log  *log.Log
 	self int32
 
+	levels *machine.Levels
+
 	founders   []int32       // who founded the quorum; none if this node came later
+	foundLevel int16         // of the metadata of a cluster that is founded; 0 if the node does not know what the other founders know
 	initial    *pb.ConfState // the members as of the checkpoint, or of the founding
 	alone      bool          // nobody but this node is a member, now or by what the log still may bring
 	commit     uint64        // what quorum-state says is committed: the members that took effect here are of no later entry
@@ -81,7 +84,7 @@ func openStorage(c Config) (s *storage, img *Image, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	s = &storage{fs: c.FS, dir: c.Dir, log: l, self: c.NodeID, builder: record.NewBuilder(record.BuilderConfig{})}
+	s = &storage{fs: c.FS, dir: c.Dir, log: l, self: c.NodeID, levels: c.Levels, builder: record.NewBuilder(record.BuilderConfig{})}
 	if img, err = s.recover(c); err != nil {
 		return nil, nil, errors.Join(err, l.Close())
 	}
@@ -89,7 +92,7 @@ func openStorage(c Config) (s *storage, img *Image, err error) {
 }
 
 func (s *storage) recover(c Config) (*Image, error) {
-	img, err := loadCheckpoint(s.fs, s.dir)
+	img, err := loadCheckpoint(s.fs, s.dir, s.levels)
 	if err != nil {
 		return nil, err
 	}
@@ -152,7 +155,7 @@ func (s *storage) loadEntries() error {
 	case o.LogStartOffset == 0:
 		s.dummy = entryID{}
 	case o.LogStartOffset == s.checkpointEnd: // nothing of what the checkpoint holds is left, as after a leader's snapshot
-		img, err := loadCheckpoint(s.fs, s.dir)
+		img, err := loadCheckpoint(s.fs, s.dir, s.levels)
 		if err != nil {
 			return err
 		}
@@ -181,7 +184,7 @@ func (s *storage) loadEntries() error {
 
 // look notes what an entry says of members, before it is known whether the entry is committed. What cannot be read is found out when it is applied.
 func (s *storage) look(e *pb.Entry) {
-	records, err := recordsOf(e)
+	records, err := recordsOf(e, s.levels)
 	if err != nil {
 		return
 	}
@@ -206,11 +209,15 @@ func (s *storage) loadQuorumState(c Config) error {
 		return err
 	}
 	q, ok, err := readQuorumState(s.fs, s.dir)
+	if len(c.Voters) == 1 || c.Founds == nil {
+		s.foundLevel = c.Levels.Highest()
+	}
 	if untouched := s.last == 0 && (!ok || q.LeaderEpoch == 0 && q.VotedID < 0); err == nil && untouched && len(c.Voters) > 1 && c.Founds != nil {
-		founds, err := c.Founds()
+		founds, level, err := c.Founds()
 		if err != nil {
 			return err
 		}
+		s.foundLevel = level
 		if ok = false; !founds { // written anew in any case
 			c.Voters = nil
 		}

@@ -57,6 +57,10 @@ func (b *Batch) register(req *kmsg.BrokerRegistrationRequest) kmsg.Response {
 	br := Broker{
 		ID: req.BrokerID, Epoch: b.offset, Incarnation: req.IncarnationID, DirectoryID: dir, Addr: address(req.Listeners), Fenced: true,
 	}
+	if br.Known = b.registeredLevel(req); b.tooOld(br.Known) {
+		setLevel(resp, img.Level)
+		return deny(kerr.UnsupportedVersion)
+	}
 	if req.Rack != nil {
 		br.Rack = *req.Rack
 	}
@@ -157,6 +161,7 @@ func (b *Batch) heartbeat(req *kmsg.BrokerHeartbeatRequest) kmsg.Response {
 	}
 	s := b.touch(br.ID, br.Epoch)
 	s.metadataOffset = req.CurrentMetadataOffset
+	b.noteLevel(req)
 	if slices.Contains(req.OfflineLogDirs, [16]byte(br.DirectoryID)) && !br.DirectoryOffline {
 		b.leave(departures{br.ID: silent})
 		b.add(&BrokerChange{ID: br.ID, Epoch: br.Epoch, DirectoryOffline: Set})

@@ -16,7 +16,7 @@ import (
 //
 // Integers are zig-zag varints, strings and lists have a uvarint length in front, ids are 16 bytes as they are. A later version may add tagged
 // fields to a record, which an older one skips; it may not add fields otherwise. A kind that is not known cannot be skipped: whoever meets
-// one is too old for the cluster and has to stop.
+// one is too old for the cluster and has to stop. What keeps it from being written before everybody knows it are levels; see rows.
 const entryVersion = 1
 
 // CodecError is an entry or a snapshot that cannot be decoded.
@@ -65,7 +65,10 @@ func putTag(dst []byte, tag uint64, body []byte) []byte {
 }
 
 // DecodeRecords decodes one entry. Nothing of the result aliases b. Errors: *CodecError, ErrUnknownRecord.
-func DecodeRecords(b []byte) ([]Record, error) {
+func DecodeRecords(b []byte) ([]Record, error) { return (*Levels)(nil).DecodeRecords(b) }
+
+// DecodeRecords decodes one entry as a node does that knows so much. Nothing of the result aliases b. Errors: *CodecError; ErrUnknownRecord, a *LevelError among them.
+func (l *Levels) DecodeRecords(b []byte) ([]Record, error) {
 	r := &reader{b: b}
 	if v := r.byte(); r.err == nil && v != entryVersion {
 		return nil, &CodecError{0, fmt.Sprintf("entry version %d, expected %d", v, entryVersion)}
@@ -79,17 +82,20 @@ func DecodeRecords(b []byte) ([]Record, error) {
 		if r.err != nil {
 			break
 		}
-		if k > 0xffff || newRecord(kind(k)) == nil {
+		if k > 0xffff || newRecord(kind(k)) == nil || !l.knows(kind(k), Whole) {
 			return nil, fmt.Errorf("kind %d at byte %d: %w", k, at, ErrUnknownRecord)
 		}
 		rec := newRecord(kind(k))
 		rec.decode(body)
-		body.tags(rec)
+		body.tags(rec, l)
 		if body.err == nil && body.at != len(body.b) {
 			body.fail("bytes left over in a record")
 		}
 		if body.err != nil {
 			return nil, body.err
+		}
+		if f, ok := rec.(*FeatureLevel); ok && f.Level > l.Highest() {
+			return nil, &LevelError{Level: f.Level, Known: l.Highest()}
 		}
 		records = append(records, rec)
 	}
@@ -239,12 +245,12 @@ func (r *reader) ids() []int32 {
 }
 
 // tags reads the tagged fields, and skips those that this version does not know.
-func (r *reader) tags(rec Record) {
+func (r *reader) tags(rec Record, l *Levels) {
 	t, _ := rec.(tagged)
 	for range r.count(2) {
 		tag := r.uvarint()
 		body := r.sub()
-		if t == nil || r.err != nil {
+		if t == nil || r.err != nil || l != nil && (tag > 1<<15 || !l.knows(rec.kind(), int(tag))) {
 			continue
 		}
 		if t.decodeTag(tag, body); body.err != nil {

@@ -26,6 +26,8 @@ func someRecords() []Record {
 	return []Record{
 		&ClusterID{"cluster"},
 		&RegisterBroker{Broker{ID: 3, Epoch: 1 << 40, Incarnation: id, DirectoryID: log.TopicID{5}, Addr: "host:1", Rack: "r", Fenced: true, InControlledShutdown: true, DirectoryOffline: true}},
+		&RegisterBroker{Broker{ID: 3, Known: 300}},
+		&FeatureLevel{Level: Newest},
 		&UnregisterBroker{ID: 3, Epoch: 4},
 		&BrokerChange{ID: 3, Epoch: 4, Fenced: Set, InControlledShutdown: Unset, DirectoryOffline: Set},
 		&TopicRecord{Name: "orders", ID: id},

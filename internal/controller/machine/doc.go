@@ -12,6 +12,8 @@
 // Invariants of every image: a partition's leader is in its ISR; ISR, ELR and LastKnownELR are subsets of the replicas; ELR and ISR are disjoint; with as many
 // in-sync replicas as min.insync.replicas the ELR is empty; a fenced broker is in no ISR; leader epoch and partition epoch never fall.
 //
+// Nodes of several versions follow one log: what may be written is bounded by the level of the metadata, see levels.go.
+//
 // Nothing here starts a goroutine, takes a lock, reads a clock or does I/O. A Machine and its Batches belong to one goroutine at a time; an Image may be read by any number.
 //
 // Sources of truth: Kafka's protocol definitions and metadata records (the record ids are Kafka's, their encoding is not), KIP-497 (AlterPartition), KIP-631 (the quorum

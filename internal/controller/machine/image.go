@@ -15,6 +15,7 @@ type Image struct {
 	Offset    int64 // last applied offset of the metadata log; -1 at the start
 	Epoch     int32 // raft term of that offset
 	ClusterID string
+	Level     int16   // of the metadata, as it was finalized; LevelBase before
 	Quorum    *Quorum // nil until it is founded
 	Brokers   map[int32]*Broker
 	Topics    map[string]*Topic
@@ -40,7 +41,8 @@ type Broker struct {
 	Rack                 string
 	Fenced               bool
 	InControlledShutdown bool
-	DirectoryOffline     bool // the node reported that its data directory failed
+	DirectoryOffline     bool  // the node reported that its data directory failed
+	Known                int16 // the level of the metadata up to which the node knows it; 0: it did not say
 }
 
 // Active tells whether the broker may lead and be in sync.
@@ -77,7 +79,7 @@ const NoLeader int32 = -1
 // Empty is the image before the first record.
 func Empty() *Image {
 	return &Image{
-		Offset: -1, Brokers: map[int32]*Broker{}, Topics: map[string]*Topic{}, TopicIDs: map[log.TopicID]*Topic{},
+		Offset: -1, Level: LevelBase, Brokers: map[int32]*Broker{}, Topics: map[string]*Topic{}, TopicIDs: map[log.TopicID]*Topic{},
 		BrokerConfigs: map[int32]map[string]string{}, Scram: map[ScramUser]sasl.Credential{}, ACLs: map[acl.Binding]struct{}{},
 		Quotas: map[QuotaEntity]map[string]float64{},
 	}
@@ -181,7 +183,7 @@ func Diff(from, to *Image) Delta {
 func (img *Image) Equal(other *Image) bool {
 	d := Diff(img, other)
 	return len(d.Topics)+len(d.Brokers) == 0 && !d.Configs && !d.Security && !d.Quorum && img.Offset == other.Offset && img.Epoch == other.Epoch &&
-		img.ClusterID == other.ClusterID && img.NextProducerID == other.NextProducerID
+		img.ClusterID == other.ClusterID && img.Level == other.Level && img.NextProducerID == other.NextProducerID
 }
 
 // Records returns records that make this image out of the empty one, in an order that depends on nothing but the image: the content of a snapshot.
@@ -189,6 +191,9 @@ func (img *Image) Records() []Record {
 	var rs []Record
 	if img.ClusterID != "" {
 		rs = append(rs, &ClusterID{ID: img.ClusterID})
+	}
+	if img.Level > LevelBase {
+		rs = append(rs, &FeatureLevel{Level: img.Level}) // before what needs it: who does not know it is told so
 	}
 	if img.Quorum != nil {
 		rs = append(rs, &QuorumRecord{*img.Quorum})

@@ -30,8 +30,10 @@ type logKey struct {
 
 // Private tags in requests between nodes. Format: never renumber.
 const (
-	tagRebooted uint32 = 32_101 // of BrokerRegistration: one byte, the operating system is not the one of the broker's last life
-	tagLogEnds  uint32 = 32_102 // of BrokerHeartbeat: uvarint count | count times: id, and as varints partition, leader epoch, last epoch, offset
+	tagRebooted   uint32 = 32_101 // of BrokerRegistration: one byte, the operating system is not the one of the broker's last life
+	tagLogEnds    uint32 = 32_102 // of BrokerHeartbeat: uvarint count | count times: id, and as varints partition, leader epoch, last epoch, offset
+	tagStillKnown uint32 = 32_103 // of BrokerHeartbeat: varint, the level of the metadata up to which the broker knows it
+	tagLevel      uint32 = 32_104 // of the answer to BrokerRegistration that is UNSUPPORTED_VERSION: varint, the cluster's level
 )
 
 // MaxLogEnds is how many a heartbeat carries.

@@ -22,6 +22,8 @@ type Config struct {
 	PreferredInterval  time.Duration // leader.imbalance.check.interval.seconds
 	Static             map[string]string
 	Rand               *rand.Rand
+	Levels             *Levels // what this node knows of the format; nil: this version
+	FoundLevel         int16   // of the metadata of a cluster that this node founds; 0 means LevelBase
 }
 
 // Machine is the active controller's judgement: an image judges by itself, but sessions of brokers live here. Another active controller starts with a new Machine.
@@ -51,17 +53,24 @@ type Batch struct {
 	offset  int64 // that the entry will have
 	d       *draft
 	records []Record
-	err     error // a record did not fit the draft: our bug
-	changed bool  // the quorum
+	err     error  // a record did not fit the draft: our bug
+	changed bool   // the quorum
+	beyond  *int16 // the level that a record needs which the metadata does not have; 0: none does. Trials share it
 }
 
 // Begin starts a batch on img. offset is the offset that the entry will have in the metadata log: it becomes the epoch of brokers registered in it.
 func (m *Machine) Begin(img *Image, offset int64, now time.Time) *Batch {
-	return &Batch{m: m, now: now, offset: offset, d: newDraft(img)}
+	return &Batch{m: m, now: now, offset: offset, d: newDraft(img), beyond: new(int16)}
 }
 
 // Records returns the collected records, or the error of a record that did not fit: a bug of this package, after which nothing of the batch may be used.
-func (b *Batch) Records() ([]Record, error) { return b.records, b.err }
+func (b *Batch) Records() ([]Record, error) {
+	if *b.beyond != 0 && b.err == nil {
+		// Nobody asked for it who could be refused.
+		b.err = fmt.Errorf("a record needs level %d of the metadata, which has level %d", *b.beyond, b.d.img.Level)
+	}
+	return b.records, b.err
+}
 
 // Image is the draft as far as it has come. It must not be kept beyond the batch.
 func (b *Batch) Image() *Image { return b.d.img }
@@ -70,6 +79,15 @@ func (b *Batch) Image() *Image { return b.d.img }
 func (b *Batch) add(r Record) {
 	if b.err != nil {
 		return
+	}
+	if l := b.m.c.Levels; l != nil || b.d.img.Level < Newest {
+		level := b.d.img.Level
+		if f, ok := r.(*FeatureLevel); ok {
+			level = f.Level
+		}
+		if need := l.needs(r); need > level {
+			*b.beyond = max(*b.beyond, need)
+		}
 	}
 	if err := r.apply(b.d); err != nil {
 		b.err = &ApplyError{Offset: b.offset, Index: len(b.records), Record: r, Err: err}
@@ -80,7 +98,7 @@ func (b *Batch) add(r Record) {
 
 // trial is a batch on top of b whose records go nowhere: for requests that only ask if they would do.
 func (b *Batch) trial() *Batch {
-	return &Batch{m: b.m, now: b.now, offset: b.offset, d: newDraft(b.d.img)}
+	return &Batch{m: b.m, now: b.now, offset: b.offset, d: newDraft(b.d.img), beyond: b.beyond}
 }
 
 // Deadline is when Tick has to be called next.
@@ -115,13 +133,41 @@ func (b *Batch) Found() {
 		id = b.newID().String()
 	}
 	b.add(&ClusterID{ID: id})
+	if level := b.m.c.FoundLevel; level > LevelBase {
+		b.add(&FeatureLevel{Level: level})
+	}
 }
 
 // ErrUnknownRequest is returned for a request that the controller does not answer.
 var ErrUnknownRequest = errors.New("not a request to the controller")
 
-// Handle judges one request. The answer holds once the batch's records are committed and applied. Nothing of it aliases req's slices.
+// Handle judges one request. The answer holds once the batch's records are committed and applied. Nothing of it aliases req's slices. What needs a higher level of the metadata than is finalized is refused with UNSUPPORTED_VERSION.
 func (b *Batch) Handle(req kmsg.Request) (kmsg.Response, error) {
+	records, changed := len(b.records), b.changed
+	resp, err := b.handle(req)
+	need := *b.beyond
+	if need == 0 {
+		return resp, err
+	}
+	*b.beyond = 0
+	b.undo(records)
+	b.changed = changed
+	e := *kerr.UnsupportedVersion
+	e.Description = fmt.Sprintf("This needs level %d of the metadata; the cluster has level %d, which UpdateFeatures raises when all nodes know a higher one", need, b.d.img.Level)
+	return Refuse(req, &e), err
+}
+
+// undo takes back all but the first n records.
+func (b *Batch) undo(n int) {
+	b.d, b.records = newDraft(b.d.base), b.records[:n]
+	for _, r := range b.records {
+		if err := r.apply(b.d); err != nil {
+			b.err = err // they were applied before
+		}
+	}
+}
+
+func (b *Batch) handle(req kmsg.Request) (kmsg.Response, error) {
 	switch req := req.(type) {
 	case *kmsg.CreateTopicsRequest:
 		return b.createTopics(req), nil
@@ -133,6 +179,8 @@ func (b *Batch) Handle(req kmsg.Request) (kmsg.Response, error) {
 		return b.alterConfigs(req), nil
 	case *kmsg.AlterConfigsRequest:
 		return b.replaceConfigs(req), nil
+	case *kmsg.UpdateFeaturesRequest:
+		return b.updateFeatures(req), nil
 	case *kmsg.UnregisterBrokerRequest:
 		return b.unregister(req), nil
 	case *kmsg.ElectLeadersRequest:
@@ -184,6 +232,8 @@ func Timeout(req kmsg.Request) time.Duration {
 	case *kmsg.AlterPartitionAssignmentsRequest:
 		ms = req.TimeoutMillis
 	case *kmsg.ListPartitionReassignmentsRequest:
+		ms = req.TimeoutMillis
+	case *kmsg.UpdateFeaturesRequest:
 		ms = req.TimeoutMillis
 	default:
 		return 0

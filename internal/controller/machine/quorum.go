@@ -174,16 +174,19 @@ func (m *Member) flags() (b byte) {
 
 func (m *Member) setFlags(b byte) { m.Voter, m.Returning = b&flagVoter != 0, b&flagReturning != 0 }
 
+// tagOutgoing is a tag of a QuorumRecord. Format: never renumber.
+const tagOutgoing = 0
+
 // encodeTags writes who goes, which only a joint quorum has: records from before there were joint ones are read as they are.
 func (r *QuorumRecord) encodeTags(dst []byte) []byte {
 	if !r.Joint() {
 		return append(dst, 0)
 	}
-	return putTag(append(dst, 1), 0, putIDs(nil, r.Outgoing))
+	return putTag(append(dst, 1), tagOutgoing, putIDs(nil, r.Outgoing))
 }
 
 func (r *QuorumRecord) decodeTag(tag uint64, d *reader) {
-	if tag == 0 {
+	if tag == tagOutgoing {
 		r.Outgoing = d.ids()
 	}
 }
@@ -283,11 +286,13 @@ func (b *Batch) join(req *JoinRequest) kmsg.Response {
 		resp.ErrorCode = kerr.NotController.Code // the quorum was founded by an older version, and its record is on its way
 	case req.NodeID < 0 || req.Addr == "" || req.DirectoryID == log.TopicID{}:
 		resp.ErrorCode = kerr.InvalidRequest.Code
+	case (req.Purpose == Join || req.Purpose == Return) && b.tooOld(req.Level):
+		resp.ErrorCode, resp.Level = kerr.UnsupportedVersion.Code, b.d.img.Level
 	case ok && req.Purpose == Return && q.Joint():
 		resp.ErrorCode = kerr.RequestTimedOut.Code
 	case ok && req.Purpose == Return:
 		resp.ErrorCode = b.returned(m, req)
-	case ok && !b.sameDirectory(m, req.DirectoryID):
+	case ok && m.DirectoryID != req.DirectoryID && !b.sameDirectory(m, req.DirectoryID): // one that has come back is a member before it has registered
 		resp.ErrorCode = kerr.DuplicateVoter.Code
 	case !ok && req.Purpose != Join:
 		resp.ErrorCode = kerr.VoterNotFound.Code

@@ -72,6 +72,8 @@ func (j *members) ask(req kmsg.Request) int16 {
 		return r.ErrorCode
 	case *kmsg.BrokerRegistrationResponse:
 		return r.ErrorCode
+	case *kmsg.BrokerHeartbeatResponse:
+		return r.ErrorCode
 	case *VotersResponse:
 		assert.Equal(j.t, r.ErrorCode != 0, r.ErrorMessage != "")
 		return r.ErrorCode
@@ -212,6 +214,22 @@ func TestQuorumRefusals(t *testing.T) {
 	assert.Nil(t, j.img.Quorum.Observers())
 }
 
+// Who has come back is a member, though the id is still registered with the disk before.
+func TestQuorumReturnBeforeRegistration(t *testing.T) {
+	j := newMembers(t, Member{ID: 1, Voter: true}, Member{ID: 2, Voter: true}, Member{ID: 3, Voter: true})
+	require.Zero(t, j.register(2))
+	back := joinRequest(2)
+	back.Purpose, back.DirectoryID[5] = AskMember, 1
+	assert.Equal(t, kerr.DuplicateVoter.Code, j.ask(back))
+	back.Purpose = Return
+	require.Zero(t, j.ask(back))
+	back.Purpose = AskMember
+	assert.Zero(t, j.ask(back))
+	back.Purpose = Join
+	assert.Zero(t, j.ask(back))
+	assert.Equal(t, kerr.DuplicateVoter.Code, j.ask(func() *JoinRequest { back.DirectoryID[5] = 2; return back }()), "a third disk")
+}
+
 // Who comes back with an empty disk loses the vote of its id, which was another's, and gets one of its own when it has caught up.
 func TestQuorumReturn(t *testing.T) {
 	j := newMembers(t, Member{ID: 1, Voter: true}, Member{ID: 2, Voter: true}, Member{ID: 3, Voter: true})
@@ -345,25 +363,45 @@ func TestVotersCodec(t *testing.T) {
 }
 
 func TestJoinCodec(t *testing.T) {
-	req := joinRequest(7)
-	b := req.AppendTo(nil)
-	got := &JoinRequest{}
-	require.NoError(t, got.ReadFrom(b))
-	assert.Equal(t, req, got)
-	resp := &JoinResponse{ErrorCode: 126, ClusterID: "c", State: StateStarted}
-	rb := resp.AppendTo(nil)
-	back := &JoinResponse{}
-	require.NoError(t, back.ReadFrom(rb))
-	assert.Equal(t, resp, back)
-	for i := range b {
-		assert.Error(t, (&JoinRequest{}).ReadFrom(b[:i]))
+	for version := range int16(2) {
+		req := joinRequest(7)
+		req.SetVersion(version)
+		resp := &JoinResponse{ErrorCode: 126, ClusterID: "c", State: StateStarted, version: version}
+		last := 1 // of purpose and state, from the end
+		if version > 0 {
+			req.Level, resp.Level, last = 300, 2, 3
+		}
+		b, rb := req.AppendTo(nil), resp.AppendTo(nil)
+		read := func(b []byte) (*JoinRequest, error) {
+			got := &JoinRequest{version: version}
+			return got, got.ReadFrom(b)
+		}
+		readResponse := func(b []byte) (*JoinResponse, error) {
+			got := req.ResponseKind().(*JoinResponse)
+			return got, got.ReadFrom(b)
+		}
+		got, err := read(b)
+		require.NoError(t, err)
+		assert.Equal(t, req, got)
+		back, err := readResponse(rb)
+		require.NoError(t, err)
+		assert.Equal(t, resp, back)
+		for i := range b {
+			_, err := read(b[:i])
+			assert.Error(t, err)
+		}
+		for i := range rb {
+			_, err := readResponse(rb[:i])
+			assert.Error(t, err)
+		}
+		_, err = read(append(b[:len(b):len(b)], 0))
+		assert.Error(t, err)
+		_, err = readResponse(append(rb[:len(rb):len(rb)], 0))
+		assert.Error(t, err)
+		b[len(b)-last], rb[len(rb)-last] = 4, 3
+		_, err = read(b)
+		assert.Error(t, err, "there is no such purpose")
+		_, err = readResponse(rb)
+		assert.Error(t, err, "nor such a state")
 	}
-	for i := range rb {
-		assert.Error(t, (&JoinResponse{}).ReadFrom(rb[:i]))
-	}
-	assert.Error(t, (&JoinRequest{}).ReadFrom(append(b[:len(b):len(b)], 0)))
-	assert.Error(t, (&JoinResponse{}).ReadFrom(append(rb[:len(rb):len(rb)], 0)))
-	b[len(b)-1], rb[len(rb)-1] = 4, 3
-	assert.Error(t, (&JoinRequest{}).ReadFrom(b), "there is no such purpose")
-	assert.Error(t, (&JoinResponse{}).ReadFrom(rb), "nor such a state")
 }

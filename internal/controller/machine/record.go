@@ -29,6 +29,7 @@ const (
 	kindPartitionChange  kind = 5
 	kindRemoveTopic      kind = 9
 	kindScram            kind = 11
+	kindFeatureLevel     kind = 12
 	kindQuota            kind = 14
 	kindProducerIDs      kind = 15
 	kindBrokerChange     kind = 17
@@ -64,6 +65,8 @@ func newRecord(k kind) Record {
 		return &ACLRecord{}
 	case kindRemoveACL:
 		return &RemoveACL{}
+	case kindFeatureLevel:
+		return &FeatureLevel{}
 	case kindQuota:
 		return &QuotaRecord{}
 	case kindProducerIDs:
@@ -213,6 +216,9 @@ func (r *RegisterBroker) String() string {
 	}
 	if r.Rack != "" {
 		s += " rack=" + r.Rack
+	}
+	if r.Known != 0 {
+		s += fmt.Sprintf(" knows=%d", r.Known)
 	}
 	return s + flags(r.Fenced, "fenced", r.InControlledShutdown, "in-controlled-shutdown", r.DirectoryOffline, "directory-offline")
 }

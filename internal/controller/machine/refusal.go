@@ -46,6 +46,10 @@ func Refuse(req kmsg.Request, e *kerr.Error) kmsg.Response {
 			resp.Resources = append(resp.Resources, out)
 		}
 		return resp
+	case *kmsg.UpdateFeaturesRequest:
+		resp := req.ResponseKind().(*kmsg.UpdateFeaturesResponse)
+		resp.ErrorCode, resp.ErrorMessage = e.Code, &message
+		return resp
 	case *kmsg.UnregisterBrokerRequest:
 		resp := req.ResponseKind().(*kmsg.UnregisterBrokerResponse)
 		resp.ErrorCode, resp.ErrorMessage = e.Code, &message

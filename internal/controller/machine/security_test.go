@@ -89,7 +89,7 @@ func TestScramCredentials(t *testing.T) {
 		before := j.img
 		assert.Equal(t, map[string]int16{c.up.Name: c.code.Code}, alter(nil, c.up), name)
 		assert.True(t, before.Equal(&Image{
-			Offset: before.Offset, Epoch: j.img.Epoch, Brokers: j.img.Brokers, Topics: j.img.Topics, TopicIDs: j.img.TopicIDs, BrokerConfigs: j.img.BrokerConfigs, Scram: j.img.Scram, ACLs: j.img.ACLs,
+			Offset: before.Offset, Epoch: j.img.Epoch, Level: j.img.Level, Brokers: j.img.Brokers, Topics: j.img.Topics, TopicIDs: j.img.TopicIDs, BrokerConfigs: j.img.BrokerConfigs, Scram: j.img.Scram, ACLs: j.img.ACLs,
 		}), name)
 	}
 

@@ -1,6 +1,7 @@
 package log
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -646,7 +647,7 @@ func TestTruncateInsideBatchThenCrash(t *testing.T) {
 	appendCase(t, l, -1, 0, "a=2 b=2 c=2")
 	_, err := l.Sync()
 	require.NoError(t, err)
-	require.NoError(t, d.Checkpoint())
+	require.NoError(t, d.Checkpoint(context.Background()))
 	require.NoError(t, l.TruncateTo(4))
 	require.Equal(t, int64(2), l.Offsets().LogEndOffset)
 	disk = crash(disk, d)

@@ -1,6 +1,7 @@
 package log
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -41,7 +42,7 @@ func TestConcurrentReadersBesideWriter(t *testing.T) {
 				assert.True(t, err == nil || errors.Is(err, ErrTruncated), "%v", err)
 				l.EpochAt(o.LogStartOffset)
 				l.Producers()
-				assert.NoError(t, d.Checkpoint())
+				assert.NoError(t, d.Checkpoint(context.Background()))
 			}
 		})
 		for i := range 1500 {

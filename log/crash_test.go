@@ -1,6 +1,7 @@
 package log
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -97,7 +98,7 @@ func (f *life) step() error {
 		}
 		return err
 	case n < 84:
-		return f.d.Checkpoint()
+		return f.d.Checkpoint(context.Background())
 	case n < 88:
 		return f.truncate()
 	case n < 91:

@@ -1,6 +1,7 @@
 package log
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -33,7 +34,7 @@ func TestCrashWhileALogGoes(t *testing.T) {
 		for _, mode := range []vfs.CrashMode{vfs.KeepAll, vfs.DropAll} {
 			disk := vfs.NewMem()
 			d, l := oldLog(t, disk)
-			require.NoError(t, d.Checkpoint())
+			require.NoError(t, d.Checkpoint(context.Background()))
 			gone := func() error { return d.DeleteLog(l) }
 			if what == "set aside" {
 				require.NoError(t, l.Close())
@@ -77,7 +78,7 @@ func TestTruncationBesideACheckpoint(t *testing.T) {
 				return nil
 			})
 			done := make(chan error, 1)
-			go func() { done <- d.Checkpoint() }()
+			go func() { done <- d.Checkpoint(context.Background()) }()
 			time.Sleep(time.Second / 2)
 			require.NoError(t, l.TruncateTo(20))
 			require.NoError(t, <-done)
@@ -99,7 +100,7 @@ func TestEpochsBelowALogStartThatIsLost(t *testing.T) {
 	d, l := oldLog(t, disk)
 	require.NoError(t, l.AdvanceLogStart(15))
 	lost := 0
-	for i, after := range crashBehind(t, disk, vfs.DropAll, d.Checkpoint) {
+	for i, after := range crashBehind(t, disk, vfs.DropAll, func() error { return d.Checkpoint(context.Background()) }) {
 		d := openDir(t, after, "/d")
 		l, err := d.OpenLog("t", 0, TopicID{1}, oldConfig)
 		require.NoError(t, err)

@@ -39,7 +39,7 @@ func storedDisk(t *testing.T, clean bool) (*vfs.Mem, *life) {
 		require.NoError(t, f.d.Close(3))
 		return disk, f
 	}
-	require.NoError(t, f.d.Checkpoint())
+	require.NoError(t, f.d.Checkpoint(context.Background()))
 	after := disk.Crash(vfs.KeepAll, nil)
 	f.d.Abandon()
 	return after, f

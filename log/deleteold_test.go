@@ -1,6 +1,7 @@
 package log
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -226,7 +227,7 @@ func TestLogStartSurvives(t *testing.T) {
 			case "clean":
 				require.NoError(t, d.Close(1))
 			case "power loss":
-				require.NoError(t, d.Checkpoint())
+				require.NoError(t, d.Checkpoint(context.Background()))
 				disk = crash(disk, d)
 			default:
 				want = 0

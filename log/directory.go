@@ -1,6 +1,7 @@
 package log
 
 import (
+	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -403,10 +404,13 @@ func (d *Directory) open() []*Log {
 }
 
 // Checkpoint writes recovery points, high watermarks and log start offsets of all open logs; the node calls it periodically. Rolled segments that nobody has synced
-// are synced first. A log that fails is left out, and its error is among those returned.
-func (d *Directory) Checkpoint() error {
+// are synced first. A log that fails is left out, and its error is among those returned. The end of ctx ends it between two logs, with nothing written and ctx's error: Close, which does the same, need not wait for it.
+func (d *Directory) Checkpoint(ctx context.Context) error {
 	var errs []error
 	for _, l := range d.open() {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		if err := l.checkpoint(); err != nil && !errors.Is(err, ErrClosed) {
 			errs = append(errs, err)
 		}

@@ -1,6 +1,7 @@
 package log
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -189,7 +190,7 @@ func TestTruncateFullyAndStartAt(t *testing.T) {
 		require.NoError(t, l.AdvanceLogStart(15))
 		_, err = l.Sync()
 		require.NoError(t, err)
-		require.NoError(t, d.Checkpoint())
+		require.NoError(t, d.Checkpoint(context.Background()))
 		require.NoError(t, l.TruncateFullyAndStartAt(at))
 		want := Offsets{at, at, at, at, at}
 		assert.Equal(t, want, l.Offsets())

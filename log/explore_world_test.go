@@ -1,6 +1,7 @@
 package log
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -220,7 +221,7 @@ func (w *world) noted(i int) {
 }
 
 func (w *world) checkpoint() error {
-	if err := w.d.Checkpoint(); err != nil {
+	if err := w.d.Checkpoint(context.Background()); err != nil {
 		return err
 	}
 	for i := range w.logs {

@@ -1,6 +1,7 @@
 package log
 
 import (
+	"context"
 	"encoding/hex"
 	"math"
 	"testing"
@@ -236,7 +237,7 @@ func TestLastStableOffset(t *testing.T) {
 	}
 	marker(markerOf(t, 1, 0, 5, true)) // 4
 	assert.Equal(t, int64(1), l.Offsets().LastStableOffset, "the marker is not below the high watermark")
-	require.NoError(t, d.Checkpoint())
+	require.NoError(t, d.Checkpoint(context.Background()))
 	require.NoError(t, d.Close(1))
 	d, err = OpenDirectory("/data", DirectoryConfig{FS: fsys, NodeID: 1})
 	require.NoError(t, err)

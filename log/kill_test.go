@@ -2,6 +2,7 @@ package log
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"flag"
@@ -92,7 +93,7 @@ func TestKillChild(t *testing.T) {
 	}
 	wg.Go(func() {
 		for !c.stopped(7 * time.Millisecond) {
-			require.NoError(t, c.d.Checkpoint())
+			require.NoError(t, c.d.Checkpoint(context.Background()))
 		}
 	})
 	_, _ = io.Copy(io.Discard, os.Stdin) // until the parent wants a clean stop

@@ -208,12 +208,10 @@ func (l *Log) settle() error {
 		}
 		return nil
 	}
-	if err := l.syncNow(); err != nil {
-		return err
-	}
+	// Sealed first, so that one sync is for both: what was appended and not synced is not lost for an index that cannot be written.
 	l.mu.Lock()
 	a := l.active()
-	err := a.Seal()
+	err := a.Settle()
 	end := a.EndOffset()
 	var snap *snapshotFiles
 	if p := l.mu.producers; len(p.entries)+len(p.unreplicated)+len(l.mu.snapshots) > 0 {
@@ -221,10 +219,7 @@ func (l *Log) settle() error {
 		snap = &f
 	}
 	l.mu.Unlock()
-	if err != nil {
-		return err
-	}
-	if err := a.Sync(true); err != nil {
+	if err = errors.Join(err, l.syncNow()); err != nil {
 		return err
 	}
 	if snap != nil {

@@ -1,6 +1,7 @@
 package log
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"syscall"
@@ -90,7 +91,7 @@ func TestSyncLogStartBesideCheckpoints(t *testing.T) {
 			case <-stop:
 				return
 			default:
-				assert.NoError(t, d.Checkpoint())
+				assert.NoError(t, d.Checkpoint(context.Background()))
 			}
 		}
 	})

@@ -1,6 +1,7 @@
 package log
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -29,7 +30,7 @@ func TestOpenSegmentsBesideUse(t *testing.T) {
 				for !stop.Load() {
 					_, _, err := l.OffsetForTime(testTime.UnixMilli(), l.Offsets().HighWatermark)
 					assert.True(t, err == nil || errors.Is(err, ErrTruncated), "%v", err)
-					assert.NoError(t, d.Checkpoint())
+					assert.NoError(t, d.Checkpoint(context.Background()))
 				}
 			})
 			writers.Go(func() {
@@ -53,7 +54,7 @@ func TestOpenSegmentsBesideUse(t *testing.T) {
 		writers.Wait()
 		stop.Store(true)
 		wg.Wait()
-		require.NoError(t, d.Checkpoint())
+		require.NoError(t, d.Checkpoint(context.Background()))
 		assert.LessOrEqual(t, d.OpenSegments(), 5, "the active ones, with what is not synced, and two")
 		require.NoError(t, d.Close(1))
 		assert.Zero(t, d.OpenSegments())
@@ -100,7 +101,7 @@ func TestOpenSegmentsAfterCleanStop(t *testing.T) {
 			}
 			assert.GreaterOrEqual(t, n, 10*p/2)
 		}
-		require.NoError(t, d.Checkpoint())
+		require.NoError(t, d.Checkpoint(context.Background()))
 		sl, err := logs[0].Read(0, math.MaxInt64, 100, true)
 		require.NoError(t, err)
 		sl.Release()

@@ -1,6 +1,7 @@
 package log
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -92,7 +93,7 @@ func TestFault_F43_DescriptorsRunOut(t *testing.T) {
 			require.NoError(t, write(l))
 		}
 	}
-	require.NoError(t, d.Checkpoint())
+	require.NoError(t, d.Checkpoint(context.Background()))
 	for _, l := range logs {
 		require.NoError(t, read(l))
 	}

@@ -1,6 +1,7 @@
 package log
 
 import (
+	"context"
 	"fmt"
 	"sync/atomic"
 	"testing"
@@ -82,7 +83,7 @@ func TestStartedEpochSurvives(t *testing.T) {
 			add(3)
 			add(7)
 			if checkpoint {
-				require.NoError(t, d.Checkpoint())
+				require.NoError(t, d.Checkpoint(context.Background()))
 			}
 			require.NoError(t, l.StartEpoch(9)) // of which there is no record
 			d.Abandon()

@@ -155,20 +155,29 @@ func (s *Segment) Sync(indexes bool) error {
 }
 
 func (s *Segment) sync(indexes bool) error {
+	if err := s.syncLog(); err != nil || !indexes {
+		return err
+	}
+	return errors.Join(s.offsets.sync(), s.times.sync(), s.txns.sync())
+}
+
+// syncLog syncs the .log file, unless a sync has followed the last change of it. Without a sync in this life nothing is known of what lives before it left unsynced.
+func (s *Segment) syncLog() error {
+	n := s.writes.Load()
+	if n > 0 && s.synced.Load() >= n {
+		return nil
+	}
 	f, err := s.pin()
 	if err != nil {
 		return err
 	}
 	defer f.unpin()
-	n := s.writes.Load()
+	n = s.writes.Load()
 	if err := f.Sync(); err != nil {
 		return storage("sync", s.path, err)
 	}
 	s.syncedUpTo(n)
-	if !indexes {
-		return nil
-	}
-	return errors.Join(s.offsets.sync(), s.times.sync(), s.txns.sync())
+	return nil
 }
 
 // Detach sees to it that the files of a sealed segment are not looked up by name any more, so that the names can be given to others: readers that hold the segment

@@ -199,13 +199,20 @@ func (s *Segment) AddAborted(a AbortedTxn) error { return s.txns.add(a) }
 
 // Seal ends the writing and gives the files their final form: the time index gets its last entry, the indexes are trimmed, the log loses the blocks
 // written ahead. Durable after Sync with indexes and a sync of the directory.
-func (s *Segment) Seal() error {
+func (s *Segment) Seal() error { return s.seal(false) }
+
+// Settle is Seal for the last segment of a log that is closed: it will be written to again. As long as it has no entry in an index it gets none, and no file for it: Activate walks all of such a segment, and makes both anew.
+func (s *Segment) Settle() error {
+	return s.seal(s.offsets.count.Load() == 0 && !s.times.exists.Load())
+}
+
+func (s *Segment) seal(short bool) error {
 	f, err := s.pin()
 	if err != nil {
 		return err
 	}
 	defer f.unpin()
-	if s.w.size > 0 {
+	if s.w.size > 0 && !short {
 		if err := s.addTimeEntry(); err != nil {
 			return err
 		}

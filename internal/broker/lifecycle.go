@@ -437,11 +437,18 @@ func (b *Broker) tickLeaders(now time.Time) {
 
 func (b *Broker) checkpoint() {
 	b.changed.Store(false)
-	if err := b.c.Directory.Checkpoint(); err != nil {
+	err := b.c.Directory.Checkpoint(b.ctx)
+	if b.ctx.Err() != nil {
+		return // the directory is about to be closed, which says it all
+	}
+	if err != nil {
 		b.changed.Store(true)
 		b.logger.Error("cannot write checkpoints", "error", err)
 	}
 	for _, p := range b.replicas.all() {
+		if b.ctx.Err() != nil {
+			return
+		}
 		if p.replica == nil {
 			continue
 		}

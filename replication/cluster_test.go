@@ -326,6 +326,15 @@ func (c *testCluster) move(p int, leader int32, isr []int32) {
 	c.publish()
 }
 
+// mark has the leader hand over, or not any more.
+func (c *testCluster) mark(p int, to ...int32) {
+	c.mu.Lock()
+	s := &c.mu.states[p]
+	s.HandOver, s.PartitionEpoch = to, s.PartitionEpoch+1
+	c.mu.Unlock()
+	c.publish()
+}
+
 func without(ids []int32, id int32) []int32 {
 	return slices.DeleteFunc(slices.Clone(ids), func(o int32) bool { return o == id })
 }
@@ -380,7 +389,7 @@ func (c *testCluster) propose(from int32, p ISRProposal, done func(ISRResult)) {
 		res := c.alter(from, p)
 		time.Sleep(c.latency)
 		done(res)
-		if res.Err == nil {
+		if res.Err == nil || errors.Is(res.Err, ErrNewLeaderElected) {
 			c.publish()
 		}
 	})
@@ -404,6 +413,14 @@ func (c *testCluster) alter(from int32, p ISRProposal) ISRResult {
 			return ISRResult{Err: ErrIneligibleReplica}
 		}
 		isr = append(isr, m.ID)
+	}
+	if len(p.HandOver) > 0 {
+		if !slices.Equal(p.HandOver, s.HandOver) {
+			return ISRResult{Err: ErrNotAttempted}
+		}
+		s.Leader, s.LeaderEpoch, s.PartitionEpoch, s.HandOver = p.HandOver[0], s.LeaderEpoch+1, s.PartitionEpoch+1, nil
+		c.mu.states[p.Partition] = s
+		return ISRResult{Err: ErrNewLeaderElected}
 	}
 	c.commitLocked(int(p.Partition), isr, false)
 	s = c.mu.states[p.Partition]

@@ -19,6 +19,7 @@ type State struct {
 	Replicas       []int32 // in order of preference
 	ISR            []int32
 	ELR            []int32
+	HandOver       []int32 // to whom the leader is to hand over, once that one has all that it has: one broker, or none
 }
 
 // Settings are what topic and broker configs say; they may change while the replica lives.
@@ -27,15 +28,22 @@ type Settings struct {
 	FlushMessages     int64         // flush.messages; 1 (and 0) = an offset counts as confirmed when it is synced (the default of insync); MaxInt64 = never
 	FlushInterval     time.Duration // flush.ms; 0 = never
 	LagTime           time.Duration // replica.lag.time.max.ms; 0 = 30 s
+	HandOverTime      time.Duration // how long a leader tries to hand over, and may hold appends back for it; 0 = 1 s
 }
 
-const defaultLagTime = 30 * time.Second
+const (
+	defaultLagTime      = 30 * time.Second
+	defaultHandOverTime = time.Second
+)
 
 func (s Settings) withDefaults() Settings {
 	s.MinInSyncReplicas = max(1, s.MinInSyncReplicas)
 	s.FlushMessages = max(1, s.FlushMessages)
 	if s.LagTime <= 0 {
 		s.LagTime = defaultLagTime
+	}
+	if s.HandOverTime <= 0 {
+		s.HandOverTime = defaultHandOverTime
 	}
 	return s
 }
@@ -44,7 +52,7 @@ func (s Settings) withDefaults() Settings {
 func (s Settings) synced() bool { return s.FlushMessages == 1 }
 
 func (s Settings) machine() machine.Settings {
-	return machine.Settings{MinISR: s.MinInSyncReplicas, Synced: s.synced(), LagTime: s.LagTime}
+	return machine.Settings{MinISR: s.MinInSyncReplicas, Synced: s.synced(), LagTime: s.LagTime, HandOverTime: s.HandOverTime}
 }
 
 // needsFlush tells whether a log with this many unsynced offsets wants a sync now.
@@ -106,6 +114,7 @@ type ISRProposal struct {
 	LeaderEpoch    int32
 	PartitionEpoch int32
 	ISR            []ISRMember
+	HandOver       []int32 // not empty: the leader appends no more, and this broker has all that it has
 }
 
 // ISRMember is one proposed member with the broker epoch the leader knows it by (-1: it has not fetched from this leader yet).

@@ -14,6 +14,11 @@
 // have; the high watermark is what all in-sync replicas have confirmed, the leader included. Leader and followers sync in parallel: a follower's waiting fetch is woken by the append, not by the
 // leader's sync.
 //
+// # Planned moves
+//
+// Where metadata says so (State.HandOver) a leader lets another replica catch up, holds appends back for the last round trip, and tells the controller that the other one may lead: what only the leader had
+// moves with the leadership. Appends that were held back are made when the leader stays, and are told ErrNotLeader when it does not.
+//
 // # Division
 //
 // Package machine decides and does nothing; Replica holds the lock, runs the machine and the log, lets the lock go and then does what calls out: answers, wake-ups, sync requests, proposals,

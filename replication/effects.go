@@ -16,6 +16,7 @@ type effects struct {
 	sync      bool // request a sync
 	syncAfter time.Duration
 	wake      []Watcher
+	answers   []*Pending // that were held back, and have an outcome
 	proposal  ISRProposal
 	isr       []int32
 	offline   error
@@ -37,6 +38,7 @@ func (r *Replica) beginLocked() *effects {
 
 // endLocked finishes an event: it does what must be done under the lock, lets the lock go and performs the rest. last runs at the very end of the locked part.
 func (r *Replica) endLocked(fx *effects, last ...func()) {
+	r.releaseLocked(fx)
 	if fx.HighWatermark >= 0 {
 		r.log.SetHighWatermark(fx.HighWatermark) // before any answer: a reader that has seen the answer sees the record
 	}
@@ -84,6 +86,9 @@ func (r *Replica) perform(fx *effects) {
 		next := w.Next()
 		w.Owner.(*Pending).complete(fx)
 		w = next
+	}
+	for _, p := range fx.answers {
+		p.done(p.result)
 	}
 	if fx.Propose {
 		attempt := fx.Proposal.Attempt

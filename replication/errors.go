@@ -18,6 +18,8 @@ var (
 	ErrInconsistentTopicID = errors.New("replication: another incarnation of the topic")
 	// ErrNotEnoughReplicas (NOT_ENOUGH_REPLICAS): acks=all with fewer in-sync replicas than required. Nothing was appended.
 	ErrNotEnoughReplicas = errors.New("replication: fewer in-sync replicas than required")
+	// ErrHandsOver (NOT_ENOUGH_REPLICAS): the leadership is about to move, and more appends wait for that than are held back. Nothing was appended. Try again soon.
+	ErrHandsOver = errors.New("replication: the leadership is about to move")
 	// ErrNotEnoughReplicasAfterAppend (NOT_ENOUGH_REPLICAS_AFTER_APPEND): the in-sync replicas fell below the minimum after the append. The batch is in the log. A Replica does not return it:
 	// its high watermark stands still then (KIP-966), and the append waits until the ISR has grown again or its owner gives it up with ErrTimedOut.
 	ErrNotEnoughReplicasAfterAppend = errors.New("replication: in-sync replicas fell below the minimum")

@@ -18,7 +18,7 @@ func (r *Replica) proposalLocked(p machine.Proposal) ISRProposal {
 	}
 	return ISRProposal{
 		TopicID: r.config.TopicID, Topic: r.config.Topic, Partition: r.config.Partition,
-		LeaderEpoch: p.LeaderEpoch, PartitionEpoch: p.PartitionEpoch, ISR: isr,
+		LeaderEpoch: p.LeaderEpoch, PartitionEpoch: p.PartitionEpoch, ISR: isr, HandOver: p.HandOver,
 	}
 }
 

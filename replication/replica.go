@@ -41,6 +41,7 @@ type Replica struct {
 		watchers [numReaders][]Watcher
 		lows     []Watcher // of the low watermark
 		synced   syncWait
+		held     held
 		flushing bool        // a RequestAfter is armed
 		retry    *time.Timer // repeats a proposal
 	}

@@ -41,7 +41,7 @@ func (r *Replica) Status() Status {
 	defer r.mu.Unlock()
 	m := r.mu.machine
 	s := m.State()
-	s.Replicas, s.ISR, s.ELR = slices.Clone(s.Replicas), slices.Clone(s.ISR), slices.Clone(s.ELR)
+	s.Replicas, s.ISR, s.ELR, s.HandOver = slices.Clone(s.Replicas), slices.Clone(s.ISR), slices.Clone(s.ELR), slices.Clone(s.HandOver)
 	st := Status{
 		Topic: r.config.Topic, Partition: r.config.Partition, TopicID: r.config.TopicID,
 		Role: Role(m.Role()), State: State(s), Offsets: r.log.Offsets(), EpochStart: m.EpochStart(), Err: r.mu.err,

@@ -52,6 +52,7 @@ var errorCodes = []errorCode{
 	{kafka: kerr.UnknownTopicOrPartition, err: replication.ErrUnknownTopic, back: true},
 	{kafka: kerr.InconsistentTopicID, err: replication.ErrInconsistentTopicID, back: true},
 	{kafka: kerr.NotEnoughReplicas, err: replication.ErrNotEnoughReplicas, back: true},
+	{kafka: kerr.NotEnoughReplicas, err: replication.ErrHandsOver}, // every client tries again after a pause, and asks nobody who leads: nobody else does yet
 	{kafka: kerr.NotEnoughReplicasAfterAppend, err: replication.ErrNotEnoughReplicasAfterAppend, back: true},
 	{kafka: kerr.RequestTimedOut, err: replication.ErrTimedOut, back: true},
 	{kafka: kerr.OffsetNotAvailable, err: replication.ErrOffsetNotAvailable, back: true},

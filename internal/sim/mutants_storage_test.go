@@ -31,7 +31,7 @@ var diskMutants = []mutant{
 	{"failed-sync-trusted-after-restart", "S6", "log/log.go", "	if err = l.fail(err); err != nil {\n		l.home.distrust()\n	}\n	return err\n", "	return l.fail(err)\n", "", explorer},
 	{"recovered-tail-not-written-again", "S6", "segment/recover.go", "	grown, err := s.rewrite(from, size)\n", "	grown, err := size, error(nil)\n	_ = from\n", "", ofLog("^TestWhatAFailedSync")},
 	{"write-error-forgotten", "S7", "segment/writer.go", "	if err != nil {\n		return s.undo(f, err)\n	}\n	return s.account(at[", "	_ = err\n	return s.account(at[", "", explorer},
-	{"replica-goes-on-after-write-error", "S7", "replication/append.go", "		if isStorageError(err) {\n			fx := r.beginLocked()\n			r.failLocked(err, fx)\n			r.endLocked(fx)\n		} else {\n			r.mu.Unlock()\n		}\n", "		r.mu.Unlock()\n", "", hunter{dir: "replication", run: "^TestDisk"}},
+	{"replica-goes-on-after-write-error", "S7", "replication/append.go", "		if isStorageError(err) {\n			r.failLocked(err, fx)\n		}\n		res.Err = err\n", "		res.Err = err\n", "", hunter{dir: "replication", run: "^TestDisk"}},
 	{"renamed-before-sync", "S8", "log/smallfile.go", "	if err == nil {\n		err = f.Sync()\n	}\n", "", "", explorer},
 	{"rename-not-synced", "S8", "log/smallfile.go", "		return err\n	}\n	return syncDir(fsys, path.Dir(name))\n", "		return err\n	}\n	_ = path.Dir(name)\n	return nil\n", "", explorer},
 	{"segment-name-not-synced", "S8", "log/append.go", "	l.mu.newNames, l.mu.changed = true, true\n", "	l.mu.changed = true\n", "", explorer},

@@ -22,10 +22,13 @@
 //	                 │  └─────shrink───► PendingShrink maximal ISR = ISR, nobody left out yet
 //	                 └── committed by the controller, newer metadata, or certainly not applied
 //
+// A planned move of the leadership (State.HandOver) is a proposal, too, of the same in-sync set: see handover.go.
+//
 // Invariants:
 //   - The high watermark of a leader never falls. It is at most the smallest confirmed offset of the maximal ISR, and it moves only while the committed ISR has Settings.MinISR members (KIP-966).
 //   - Confirmed offsets count only if the follower fetched in the current leader epoch.
 //   - There is one ISR proposal in flight at most. Whatever the controller may have applied is inside the maximal ISR.
+//   - A leader whose word that it hands over may be on its way appends nothing.
 //   - A Waiter is completed once: when the high watermark (or the leader's own confirmed offset) has reached it, or when leadership is lost.
 //
 // A Machine is not safe for concurrent use; its methods take the time as an argument, write what is to be done into an [Effects] that the caller reuses, and allocate nothing on the paths of

@@ -44,6 +44,7 @@ type Proposal struct {
 	LeaderEpoch    int32
 	PartitionEpoch int32
 	Members        []Member
+	HandOver       []int32 // the broker that has all that this leader has, which appends no more: it may lead
 }
 
 // Member is one member of a proposed in-sync set.

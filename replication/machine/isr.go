@@ -13,6 +13,7 @@ const (
 	Committed Pending = iota
 	PendingExpand
 	PendingShrink
+	PendingHandOver // no other in-sync set: the leader says that it has handed over
 )
 
 // String is for transcripts.
@@ -24,6 +25,8 @@ func (p Pending) String() string {
 		return "pending-expand"
 	case PendingShrink:
 		return "pending-shrink"
+	case PendingHandOver:
+		return "pending-hand-over"
 	}
 	return "unknown"
 }
@@ -70,6 +73,12 @@ func (m *Machine) Answered(attempt uint64, a Answer, s State, now time.Time, fx 
 		return
 	}
 	m.isr.sent = false
+	m.answered(a, s, now, fx)
+	m.drain(now, fx)
+	m.arm(now, fx)
+}
+
+func (m *Machine) answered(a Answer, s State, now time.Time, fx *Effects) {
 	switch a {
 	case Applied:
 		if s.LeaderEpoch != m.state.LeaderEpoch || s.PartitionEpoch < m.state.PartitionEpoch {
@@ -79,11 +88,18 @@ func (m *Machine) Answered(attempt uint64, a Answer, s State, now time.Time, fx 
 		fx.ISRChanged = !slices.Equal(m.state.ISR, s.ISR)
 		m.state.PartitionEpoch = s.PartitionEpoch
 		m.state.ISR = append(m.state.ISR[:0], s.ISR...)
+		if m.isr.pending == PendingHandOver {
+			m.handOver.step = declined // by a controller that does not know of it: this one still leads
+		}
 		m.isr.settle()
 		m.isr.holdOff = time.Time{}
 		m.assignFollowers(now, false)
 		m.advance(now, fx)
 	case NotApplied:
+		if m.isr.pending == PendingHandOver {
+			m.refuseHandOver(now, fx)
+			return
+		}
 		if m.inDoubt(now) {
 			m.retryLater(now, fx)
 			return
@@ -96,6 +112,7 @@ func (m *Machine) Answered(attempt uint64, a Answer, s State, now time.Time, fx 
 		m.isr.stuck = true
 	default:
 		m.isr.doubt = now
+		m.handOver.doubt = m.isr.pending == PendingHandOver
 		m.retryLater(now, fx)
 	}
 }
@@ -117,9 +134,18 @@ func (m *Machine) retryLater(now time.Time, fx *Effects) {
 	fx.RetryIn = m.isr.backoff
 }
 
-// Retry sends a proposal again that had no answer; what the driver calls after Effects.RetryIn.
+// Retry sends a proposal again that had no answer, and ends a hand-over that takes too long; what the driver calls after Effects.RetryIn.
 func (m *Machine) Retry(now time.Time, fx *Effects) {
-	if m.role != Leader || m.isr.pending == Committed || m.isr.sent || m.isr.stuck {
+	if m.role != Leader {
+		return
+	}
+	m.retryProposal(now, fx)
+	m.drain(now, fx)
+	m.arm(now, fx)
+}
+
+func (m *Machine) retryProposal(now time.Time, fx *Effects) {
+	if m.isr.pending == Committed || m.isr.sent || m.isr.stuck {
 		return
 	}
 	if wait := m.isr.retryAt.Sub(now); wait > 0 {
@@ -141,7 +167,7 @@ func (m *Machine) Tick(now time.Time, fx *Effects) {
 
 // maybeExpand proposes that p joins the ISR. It must have reached the high watermark, and the start of this epoch: until then the leader's high watermark may be below the true one.
 func (m *Machine) maybeExpand(p *Progress, now time.Time, fx *Effects) {
-	if m.isr.pending != Committed || p.InISR || p.Offset < m.hw || p.Offset < m.epochStart || now.Before(m.isr.holdOff) || !m.eligible(p.ID, p.BrokerEpoch) {
+	if m.isr.pending != Committed || p.InISR || p.Offset < m.hw || p.Offset < m.epochStart || now.Before(m.isr.holdOff) || m.handOver.step == stopped || !m.eligible(p.ID, p.BrokerEpoch) {
 		return
 	}
 	m.isr.pending, m.isr.newcomer = PendingExpand, p.ID
@@ -185,7 +211,7 @@ func (m *Machine) send(fx *Effects) {
 	m.isr.sent = true
 	fx.Propose = true
 	fx.Proposal = Proposal{
-		Attempt: m.isr.attempt, LeaderEpoch: m.state.LeaderEpoch, PartitionEpoch: m.state.PartitionEpoch, Members: m.isr.members,
+		Attempt: m.isr.attempt, LeaderEpoch: m.state.LeaderEpoch, PartitionEpoch: m.state.PartitionEpoch, Members: m.isr.members, HandOver: m.proposedHeir(),
 	}
 }
 

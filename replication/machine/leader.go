@@ -26,6 +26,7 @@ func (m *Machine) lead(p Positions, now time.Time, fx *Effects) {
 	m.epochStart = p.LogEnd
 	m.isr.settle()
 	m.isr.holdOff = time.Time{}
+	m.handOver = handOver{}
 	m.assignFollowers(now, true)
 	fx.StartEpoch = true
 	fx.ISRChanged = true
@@ -38,6 +39,9 @@ func (m *Machine) lead(p Positions, now time.Time, fx *Effects) {
 func (m *Machine) CheckAppend(acks Acks, requiredEpoch int32) (EpochCheck, bool) {
 	if c := m.CheckEpoch(requiredEpoch, true); c != EpochOK {
 		return c, true
+	}
+	if m.HandsOver() {
+		return HandsOver, true
 	}
 	return EpochOK, acks != AcksAll || len(m.state.ISR) >= m.minISR()
 }

@@ -22,6 +22,7 @@ type Machine struct {
 	epochStart int64      // the log end offset when this epoch of leadership began
 	followers  []Progress // every replica but this one, in the order of State.Replicas
 	isr        isrState
+	handOver   handOver
 
 	allWaiters    waitList // by end offset: for the high watermark
 	leaderWaiters waitList // by end offset: for the leader's own confirmed offset
@@ -61,6 +62,7 @@ type State struct {
 	Replicas       []int32
 	ISR            []int32
 	ELR            []int32
+	HandOver       []int32 // to whom the leader is to hand over: one, or none
 }
 
 // Settings are the configs that decisions depend on.
@@ -68,6 +70,8 @@ type Settings struct {
 	MinISR  int           // effective: not above the number of replicas; below 1 counts as 1
 	Synced  bool          // an offset is confirmed when it is synced, not when it is written
 	LagTime time.Duration // replica.lag.time.max.ms
+
+	HandOverTime time.Duration // how long a planned move of the leadership may take until the leader goes on
 }
 
 // Positions are the offsets of the local log that the machine starts from when its role changes.
@@ -98,9 +102,11 @@ func (m *Machine) Apply(s State, p Positions, now time.Time, fx *Effects) {
 		// The answer to a proposal carries the in-sync set only; replicas and ELR come with the metadata.
 		m.state.Replicas = append(m.state.Replicas[:0], s.Replicas...)
 		m.state.ELR = append(m.state.ELR[:0], s.ELR...)
+		m.state.HandOver = append(m.state.HandOver[:0], s.HandOver...)
 		if m.role == Leader {
 			m.assignFollowers(now, false)
 			m.advance(now, fx)
+			m.takeHandOver(s.HandOver, now, fx)
 		}
 		return
 	}
@@ -110,6 +116,7 @@ func (m *Machine) Apply(s State, p Positions, now time.Time, fx *Effects) {
 	m.state.Replicas = append(m.state.Replicas[:0], s.Replicas...)
 	m.state.ISR = append(m.state.ISR[:0], s.ISR...)
 	m.state.ELR = append(m.state.ELR[:0], s.ELR...)
+	m.state.HandOver = append(m.state.HandOver[:0], s.HandOver...)
 	if m.role == Offline {
 		return
 	}
@@ -123,6 +130,7 @@ func (m *Machine) Apply(s State, p Positions, now time.Time, fx *Effects) {
 	case role == Leader:
 		// Same leader epoch, newer partition epoch: the controller compares partition epochs, so a proposal made under the older one has been applied already or never will be.
 		m.isr.settle()
+		m.handOver.doubt = false
 		m.assignFollowers(now, false)
 		fx.ISRChanged = isrChanged
 		m.advance(now, fx)
@@ -131,6 +139,9 @@ func (m *Machine) Apply(s State, p Positions, now time.Time, fx *Effects) {
 		m.resign(LostLeadership, fx)
 	default:
 		m.role = role
+	}
+	if m.role == Leader {
+		m.takeHandOver(s.HandOver, now, fx)
 	}
 }
 
@@ -176,6 +187,7 @@ func (m *Machine) Stop(fx *Effects) {
 // resign ends a leadership: what waits fails with why, proposals on their way are no longer ours.
 func (m *Machine) resign(why Outcome, fx *Effects) {
 	m.isr.settle()
+	m.handOver = handOver{}
 	m.followers = m.followers[:0]
 	m.allWaiters.failAll(why, fx)
 	m.leaderWaiters.failAll(why, fx)
@@ -210,6 +222,7 @@ const (
 	EpochFenced             // the request is older: FENCED_LEADER_EPOCH
 	EpochUnknown            // the request is newer, metadata has not arrived here: UNKNOWN_LEADER_EPOCH
 	NotLeader               // NOT_LEADER_OR_FOLLOWER
+	HandsOver               // of an append: it has to wait until another leads, or this leader goes on
 )
 
 // CheckEpoch compares the leader epoch of a request (-1: not compared) and, with leaderOnly, the role.

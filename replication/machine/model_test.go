@@ -15,13 +15,18 @@ func TestModel(t *testing.T) {
 	if testing.Short() {
 		seeds = 100
 	}
+	moved := 0
 	for seed := range seeds {
 		w := newWorld(t, seed)
+		w.moved = &moved
 		for range 1500 {
 			w.step()
 			w.check()
 		}
 		w.heal()
+	}
+	if moved < int(seeds)/2 {
+		t.Fatalf("the model moves leaderships by plan: %d times in %d seeds", moved, seeds)
 	}
 }
 
@@ -59,6 +64,7 @@ type world struct {
 	committed []entry            // what any leader's high watermark has passed, by offset
 	leaders   map[int32][2]int64 // leader epoch -> node and life
 	acked     int
+	moved     *int // planned moves that drained, over all seeds
 }
 
 // entry is one record. chain identifies it together with all before it.
@@ -134,7 +140,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 	n := 3 + rng.IntN(3)
 	w := &world{
 		t: t, seed: seed, rng: rng, now: time.Unix(0, 0).Add(time.Hour), synced: rng.IntN(4) > 0, minISR: 1 + rng.IntN(2),
-		faults: []int{3, 10, 30, 100}[rng.IntN(4)], leaders: map[int32][2]int64{},
+		faults: []int{3, 10, 30, 100}[rng.IntN(4)], leaders: map[int32][2]int64{}, moved: new(int),
 	}
 	replicas := make([]int32, n)
 	for i := range replicas {
@@ -190,6 +196,8 @@ func (w *world) step() {
 		}
 	case p < 92:
 		n.sync()
+	case p < 94:
+		w.ctl.plan()
 	case p < 96:
 		w.now = w.now.Add(time.Duration(w.rng.IntN(1000)) * time.Millisecond)
 		n.tick()
@@ -251,7 +259,7 @@ func (w *world) deliver(lose bool) {
 
 func (w *world) sendState(n *node) {
 	s := w.ctl.state
-	s.Replicas, s.ISR, s.ELR = slices.Clone(s.Replicas), slices.Clone(s.ISR), slices.Clone(s.ELR)
+	s.Replicas, s.ISR, s.ELR, s.HandOver = slices.Clone(s.Replicas), slices.Clone(s.ISR), slices.Clone(s.ELR), slices.Clone(s.HandOver)
 	// A node applies no state from before its registration, see replication.Replica.Apply.
 	w.send(message{to: n.id, life: n.life, state: &s, table: slices.Clone(w.ctl.brokers)})
 }
@@ -264,7 +272,7 @@ func (n *node) start() {
 	n.up = true
 	n.life = n.w.ctl.register(n.id)
 	n.table = slices.Clone(n.w.ctl.brokers)
-	n.m = New(n.id, Settings{MinISR: n.w.minISR, Synced: n.w.synced, LagTime: modelLag}, func(id int32, epoch int64) bool {
+	n.m = New(n.id, Settings{MinISR: n.w.minISR, Synced: n.w.synced, LagTime: modelLag, HandOverTime: modelLag / 2}, func(id int32, epoch int64) bool {
 		b := n.table[id]
 		return !b.fenced && (epoch < 0 || epoch == b.epoch)
 	})
@@ -317,7 +325,7 @@ func (n *node) event(f func()) {
 	if n.fx.Propose {
 		p := n.fx.Proposal
 		p.Members = slices.Clone(p.Members)
-		n.w.logf("%d proposes #%d %v under %d/%d", n.id, p.Attempt, p.Members, p.LeaderEpoch, p.PartitionEpoch)
+		n.w.logf("%d proposes #%d %v hand-over=%v under %d/%d", n.id, p.Attempt, p.Members, p.HandOver, p.LeaderEpoch, p.PartitionEpoch)
 		n.w.send(message{alter: &alterMessage{from: n.id, life: n.life, attempt: p.Attempt, proposal: p}})
 	}
 	n.retry = n.retry || n.fx.RetryIn > 0
@@ -365,7 +373,8 @@ func (n *node) append() {
 	if !n.up || n.m.Role() != Leader {
 		return
 	}
-	if _, enough := n.m.CheckAppend(AcksAll, -1); !enough && n.w.rng.IntN(4) > 0 { // sometimes acks=1 all the same
+	check, enough := n.m.CheckAppend(AcksAll, -1)
+	if check != EpochOK || !enough && n.w.rng.IntN(4) > 0 { // sometimes acks=1 all the same
 		return
 	}
 	n.w.value++
@@ -624,14 +633,52 @@ func (c *controller) unfence(id int32) {
 	}
 }
 
-// move hands the leadership to another member.
+// plan has the leader hand over to another member, or not any more.
+func (c *controller) plan() {
+	s := &c.state
+	if s.Leader < 0 {
+		return
+	}
+	id := s.ISR[c.w.rng.IntN(len(s.ISR))]
+	switch {
+	case len(s.HandOver) > 0 && c.w.rng.IntN(8) > 0: // it hurries up, so that a leader has something to say
+		heir := c.w.node(s.HandOver[0])
+		for range 3 {
+			heir.sync()
+			heir.sendFetch()
+			c.w.deliver(false)
+			c.w.deliver(false)
+		}
+		if c.w.rng.IntN(4) == 0 { // the answer does not come
+			c.w.node(s.Leader).timeout()
+			c.w.now = c.w.now.Add(2 * proposalBackoffMin)
+			c.w.node(s.Leader).tick()
+		}
+		return
+	case len(s.HandOver) > 0 && c.w.rng.IntN(2) == 0:
+		s.HandOver = nil
+	case id == s.Leader || c.brokers[id].fenced || slices.Equal(s.HandOver, []int32{id}):
+		return
+	default:
+		s.HandOver = []int32{id}
+	}
+	s.PartitionEpoch++
+	c.publish()
+}
+
+// lead gives the leadership to a member.
+func (c *controller) lead(id int32) {
+	c.state.Leader, c.state.HandOver = id, nil
+	c.state.LeaderEpoch++
+	c.state.PartitionEpoch++
+	c.publish()
+}
+
+// move hands the leadership to another member, without waiting for what only the leader has.
 func (c *controller) move() {
 	for _, id := range c.state.ISR {
 		if id != c.state.Leader && !c.brokers[id].fenced {
-			c.state.Leader = id
-			c.state.LeaderEpoch++
-			c.state.PartitionEpoch++
-			c.publish()
+			c.lead(id)
 			return
 		}
 	}
@@ -667,6 +714,9 @@ func (c *controller) commit(isr []int32, elect bool) {
 			}
 		}
 	}
+	if elect || len(s.HandOver) > 0 && !slices.Contains(s.ISR, s.HandOver[0]) {
+		s.HandOver = nil
+	}
 	s.PartitionEpoch++
 	c.publish()
 }
@@ -675,7 +725,18 @@ func (c *controller) commit(isr []int32, elect bool) {
 func (c *controller) alter(a *alterMessage) {
 	answer := c.judge(a)
 	c.w.logf("controller: alter of %d #%d: %d", a.from, a.attempt, answer)
-	if answer == Applied {
+	switch {
+	case answer != Applied:
+	case len(a.proposal.HandOver) > 0:
+		// Whatever the leader has by now, or had when it crashed, be it of this very moment: the next one has it.
+		to, from := c.w.node(a.proposal.HandOver[0]), c.w.node(a.from)
+		if n := len(from.log); n > len(to.log) || n > 0 && to.log[n-1] != from.log[n-1] {
+			c.w.fatalf("%d handed over to %d, which has %d of %d entries", from.id, to.id, len(to.log), n)
+		}
+		*c.w.moved++
+		c.lead(to.id)
+		answer = AwaitUpdate // NEW_LEADER_ELECTED
+	default:
 		isr := make([]int32, 0, len(a.proposal.Members))
 		for _, m := range a.proposal.Members {
 			isr = append(isr, m.ID)
@@ -698,6 +759,9 @@ func (c *controller) judge(a *alterMessage) Answer {
 		if b.fenced || (m.Epoch >= 0 && m.Epoch != b.epoch) {
 			return NotApplied
 		}
+	}
+	if len(a.proposal.HandOver) > 0 && (c.w.rng.IntN(4) == 0 || !slices.Equal(a.proposal.HandOver, c.state.HandOver)) {
+		return NotApplied
 	}
 	return Applied
 }

@@ -52,6 +52,7 @@ func (m *Machine) FollowerFetched(f Fetched, now time.Time, fx *Effects) bool {
 		m.maybeExpand(p, now, fx)
 	}
 	m.advance(now, fx)
+	m.drain(now, fx)
 	return true
 }
 

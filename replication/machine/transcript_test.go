@@ -13,8 +13,8 @@ import (
 
 // TestTranscripts runs the commands of testdata/*.txt: one machine of broker 1 as leader, and two epoch histories for truncation. -rewrite regenerates the outputs.
 //
-//	new [min-isr=2] [synced] [lag=30s]           a new machine
-//	apply leader= epoch= pepoch= replicas= isr= [elr=] [leo= synced= hw=]
+//	new [min-isr=2] [synced] [lag=30s] [hand-over=1]   a new machine, which tries for so many seconds to hand over
+//	apply leader= epoch= pepoch= replicas= isr= [elr=] [hand-over=] [leo= synced= hw=]
 //	append n= acks=all|leader|none [name=] [dup=END] [epoch=]
 //	synced OFFSET | fetch ID offset= [broker-epoch=] | tick | retry | wait 10s
 //	answer applied pepoch= isr= [epoch=] | not-applied | await-update | unanswered   [attempt=]
@@ -50,7 +50,7 @@ func (e *env) run(t *testing.T, d *datadriven.TestData) string {
 	case "settings":
 		e.m.SetSettings(e.settings(a), e.now, &e.fx)
 	case "apply":
-		s := State{Leader: a.id("leader"), LeaderEpoch: a.id("epoch"), PartitionEpoch: a.id("pepoch"), Replicas: a.ids("replicas"), ISR: a.ids("isr"), ELR: a.ids("elr")}
+		s := State{Leader: a.id("leader"), LeaderEpoch: a.id("epoch"), PartitionEpoch: a.id("pepoch"), Replicas: a.ids("replicas"), ISR: a.ids("isr"), ELR: a.ids("elr"), HandOver: a.ids("hand-over")}
 		e.logEnd = a.num("leo", e.logEnd)
 		e.m.Apply(s, Positions{LogEnd: e.logEnd, SyncedEnd: a.num("synced", e.logEnd), HighWatermark: a.num("hw", 0)}, e.now, &e.fx)
 	case "append":
@@ -115,14 +115,14 @@ func (e *env) run(t *testing.T, d *datadriven.TestData) string {
 	return out.String()
 }
 
-var epochCheckNames = map[EpochCheck]string{EpochOK: "ok", EpochFenced: "fenced", EpochUnknown: "unknown", NotLeader: "not-leader"}
+var epochCheckNames = map[EpochCheck]string{EpochOK: "ok", EpochFenced: "fenced", EpochUnknown: "unknown", NotLeader: "not-leader", HandsOver: "hands-over"}
 
 func (e *env) settings(a args) Settings {
 	lag := 30 * time.Second
 	if a.d.HasArg("lag") {
 		lag = time.Duration(a.num("lag", 0)) * time.Second
 	}
-	return Settings{MinISR: int(a.num("min-isr", 1)), Synced: a.d.HasArg("synced"), LagTime: lag}
+	return Settings{MinISR: int(a.num("min-isr", 1)), Synced: a.d.HasArg("synced"), LagTime: lag, HandOverTime: time.Duration(a.num("hand-over", 0)) * time.Second}
 }
 
 func (e *env) append(a args, out *strings.Builder) {
@@ -184,6 +184,9 @@ func (e *env) effects(out *strings.Builder) {
 			if m.Epoch >= 0 {
 				fmt.Fprintf(out, "(epoch %d)", m.Epoch)
 			}
+		}
+		if len(fx.Proposal.HandOver) > 0 {
+			fmt.Fprintf(out, " hand-over=%s", join(fx.Proposal.HandOver))
 		}
 		out.WriteString("\n")
 	}

@@ -16,7 +16,7 @@ type Election int8
 
 // The elections of KIP-460.
 const (
-	// PreferredElection moves leadership to the first replica of the list, if it is in sync.
+	// PreferredElection moves leadership to the first replica of the list, if it is in sync and gets all that the leader has in time.
 	PreferredElection Election = 0
 	// UncleanElection takes any live replica where a partition has no leader: acknowledged records may be lost.
 	UncleanElection Election = 1

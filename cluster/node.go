@@ -288,7 +288,7 @@ func (n *Node) Err() error {
 	return n.mu.err
 }
 
-// Shutdown hands over: the node moves its leaderships to other in-sync replicas, gives up the role of controller, then closes. When ctx ends first it closes without waiting any longer and
+// Shutdown hands over: the node moves its leaderships to other in-sync replicas, each when that one has all its records, for which it waits up to min(1 s, SessionTimeout/4), gives up the role of controller, then closes. When ctx ends first it closes without waiting any longer and
 // returns ctx's error with Close's. A node that finds no controller for a SessionTimeout has nothing left that anybody could take, and closes then: all nodes may be shut down at once.
 func (n *Node) Shutdown(ctx context.Context) error {
 	n.mu.Lock()

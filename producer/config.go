@@ -17,7 +17,7 @@ type Acks int8
 const (
 	// AcksAll waits until the record is on all in-sync replicas, at least min.insync.replicas. Kafka: acks=-1.
 	AcksAll Acks = iota
-	// AcksLeader waits until the leader has appended the record. It is lost if the leader dies before others fetched it. Kafka: acks=1.
+	// AcksLeader waits until the leader has appended the record. It is lost if the leader dies before others fetched it; not if the leadership moves by plan. Kafka: acks=1.
 	AcksLeader
 	// AcksNone waits until the record is written to the connection; its offset is not known (-1). Kafka: acks=0.
 	AcksNone

@@ -147,20 +147,20 @@ func (v *verifier) metadataKinds() {
 		{
 			3, &machine.PartitionRecord{TopicID: id(1), Number: 200, Partition: machine.Partition{
 				Replicas: []int32{1, 2, 3}, ISR: []int32{1, 2}, ELR: []int32{3}, LastKnownELR: []int32{4}, Leader: -1, LeaderEpoch: 8, PartitionEpoch: 9, Recovering: true, Adding: []int32{5},
-				Removing: []int32{6}, Unsure: []int32{7},
+				Removing: []int32{6}, Unsure: []int32{7}, HandOver: []int32{9},
 			}},
 			values{
 				"topicId": raw(1), "partition": int64(200), "replicas": longs(1, 2, 3), "isr": longs(1, 2), "elr": longs(3), "lastKnownElr": longs(4), "leader": int64(-1), "leaderEpoch": int64(8),
-				"partitionEpoch": int64(9), "recovering": int64(1), "tags": map[int64][]byte{0: {1, 10}, 1: {1, 12}, 2: {1, 14}},
+				"partitionEpoch": int64(9), "recovering": int64(1), "tags": map[int64][]byte{0: {1, 10}, 1: {1, 12}, 2: {1, 14}, 3: {1, 18}},
 			},
 		},
 		{4, &machine.ConfigRecord{Resource: 2, Name: "t", Key: "k", Value: &value}, values{"resourceType": int64(2), "resourceName": "t", "key": "k", "hasValue": int64(1), "value": "v", "tags": none}},
 		{4, &machine.ConfigRecord{Resource: 4, Name: "1", Key: "k"}, values{"resourceType": int64(4), "resourceName": "1", "key": "k", "hasValue": int64(0), "value": nil, "tags": none}},
 		{
-			5, &machine.PartitionChange{TopicID: id(1), Number: 7, Has: 511, Replicas: []int32{1}, ISR: []int32{2}, ELR: []int32{3}, LastKnownELR: []int32{4}, Adding: []int32{5}, Removing: []int32{6}, Unsure: []int32{8}, Leader: 7, Recovering: true},
+			5, &machine.PartitionChange{TopicID: id(1), Number: 7, Has: 1023, Replicas: []int32{1}, ISR: []int32{2}, ELR: []int32{3}, LastKnownELR: []int32{4}, Adding: []int32{5}, Removing: []int32{6}, Unsure: []int32{8}, HandOver: []int32{9}, Leader: 7, Recovering: true},
 			values{
 				"topicId": raw(1), "partition": int64(7), "has": int64(-1), "replicas": longs(1), "isr": longs(2), "elr": longs(3), "lastKnownElr": longs(4), "adding": longs(5), "removing": longs(6),
-				"leader": int64(7), "recovering": int64(1), "tags": map[int64][]byte{0: {1, 16}},
+				"leader": int64(7), "recovering": int64(1), "tags": map[int64][]byte{0: {1, 16}, 1: {1, 18}},
 			},
 		},
 		{9, &machine.RemoveTopic{ID: id(3)}, values{"topicId": raw(3), "tags": none}},
@@ -211,8 +211,10 @@ func (v *verifier) metadataKinds() {
 			v.fields("added", v.decode("metadata.replicas", tags[0]), values{"replicas": longs(5)})
 			v.fields("removed", v.decode("metadata.replicas", tags[1]), values{"replicas": longs(6)})
 			v.fields("unsure", v.decode("metadata.replicas", tags[2]), values{"replicas": longs(7)})
+			v.fields("hand-over", v.decode("metadata.replicas", tags[3]), values{"replicas": longs(9)})
 		} else if x.kind == 5 {
 			v.fields("changed unsure", v.decode("metadata.replicas", tags[0]), values{"replicas": longs(8)})
+			v.fields("changed hand-over", v.decode("metadata.replicas", tags[1]), values{"replicas": longs(9)})
 		}
 		if r, ok := x.record.(*machine.RegisterBroker); ok && r.Known > 0 {
 			tags, _ := bodies[0]["tags"].(map[int64][]byte)

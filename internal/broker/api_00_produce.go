@@ -206,7 +206,7 @@ func (op *produceOp) append(s *produceSlot, r *transport.Request, topic *kmsg.Pr
 	}
 	op.b.noteChange()
 	s.pending = part.replica.Append(batch, replication.AppendOptions{
-		Acks: replication.Acks(op.acks), Now: op.now, Origin: log.FromClient, RequiredLeaderEpoch: -1,
+		Acks: replication.Acks(op.acks), Now: op.now, Origin: log.FromClient, RequiredLeaderEpoch: -1, Until: op.b.servesUntil(),
 	}, s.done)
 }
 

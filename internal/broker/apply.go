@@ -102,7 +102,7 @@ func (a *applier) run() {
 		close(a.change)
 		a.change = make(chan struct{})
 		a.mu.Unlock()
-		if shuttingDown(d) {
+		if shuttingDown(d) || a.b.life.handedOver(d) {
 			a.b.life.kick() // who shuts down waits until the controller knows that all have heard of it
 		}
 	}
@@ -322,7 +322,7 @@ func (a *applier) tell(states []*localState) {
 		}
 		var err error
 		s.role, err = p.replica.Apply(replication.State{
-			Leader: m.Leader, LeaderEpoch: m.LeaderEpoch, PartitionEpoch: m.PartitionEpoch, Replicas: m.Replicas, ISR: m.ISR, ELR: m.ELR,
+			Leader: m.Leader, LeaderEpoch: m.LeaderEpoch, PartitionEpoch: m.PartitionEpoch, Replicas: m.Replicas, ISR: m.ISR, ELR: m.ELR, HandOver: m.HandOver,
 		}, time.Now())
 		if err != nil {
 			a.b.logger.Error("partition cannot take its new state", "topic", p.topic, "partition", p.index, "leader", m.Leader, "epoch", m.LeaderEpoch, "error", err)

@@ -79,3 +79,15 @@ func topicOf(img *controller.Image, key fetchKey) string {
 	}
 	return topicName(img, key.id)
 }
+
+// leads tells whether a broker leads anything.
+func leads(img *controller.Image, id int32) bool {
+	for _, t := range img.Topics {
+		for _, p := range t.Partitions {
+			if p.Leader == id {
+				return true
+			}
+		}
+	}
+	return false
+}

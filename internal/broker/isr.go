@@ -119,6 +119,9 @@ func (p *isrProposer) request(batch []proposal) *kmsg.AlterPartitionRequest {
 			part.NewEpochISR = append(part.NewEpochISR, e)
 			part.NewISR = append(part.NewISR, m.ID)
 		}
+		if len(c.HandOver) > 0 {
+			controller.SetDrained(&part, c.HandOver[0])
+		}
 		req.Topics[at].Partitions = append(req.Topics[at].Partitions, part)
 	}
 	return req

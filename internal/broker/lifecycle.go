@@ -313,6 +313,14 @@ func (b *Broker) selfFenced(now time.Time) bool {
 	return !b.soleVoter.Load() && int64(now.Sub(b.began)) > b.life.servedUntil.Load() || b.ctx.Err() != nil
 }
 
+// servesUntil is when the broker will be without a controller for a session timeout, as far as it knows now; the zero time is never.
+func (b *Broker) servesUntil() time.Time {
+	if b.soleVoter.Load() {
+		return time.Time{}
+	}
+	return b.began.Add(time.Duration(b.life.servedUntil.Load()))
+}
+
 // isFenced tells whether the broker is fenced, as far as it knows.
 func (l *lifecycle) isFenced() bool {
 	me := l.b.metadataImage().Brokers[l.b.c.NodeID]
@@ -364,6 +372,14 @@ func (l *lifecycle) handOver(ctx context.Context) error {
 	case <-l.b.ctx.Done():
 		return ErrClosed
 	}
+}
+
+// handedOver tells whether this node shuts down, and after a delta does not lead any more what it led before.
+func (l *lifecycle) handedOver(d *controller.Delta) bool {
+	l.mu.Lock()
+	leaving := l.leaving && !l.released
+	l.mu.Unlock()
+	return leaving && leads(d.Old, l.b.c.NodeID) && !leads(d.New, l.b.c.NodeID)
 }
 
 // periodic starts what is due besides heartbeats, and returns when something is due next.

@@ -65,5 +65,8 @@ func (b *Broker) replicaSettings(t configs.Topic, replicas int) replication.Sett
 			t.FlushMessages = 1
 		}
 	}
-	return replication.Settings{MinInSyncReplicas: t.MinISR(replicas), FlushMessages: t.FlushMessages, FlushInterval: t.FlushInterval, LagTime: b.c.LagTime}
+	return replication.Settings{
+		MinInSyncReplicas: t.MinISR(replicas), FlushMessages: t.FlushMessages, FlushInterval: t.FlushInterval, LagTime: b.c.LagTime,
+		HandOverTime: controller.HandOverTime(b.c.SessionTimeout),
+	}
 }

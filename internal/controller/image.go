@@ -1,6 +1,8 @@
 package controller
 
 import (
+	"time"
+
 	"github.com/insynclog/insync/internal/controller/machine"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -66,6 +68,14 @@ const (
 	Newest      = machine.Newest
 	Whole       = machine.Whole
 )
+
+// SetDrained says in an AlterPartition that the leader appends no more, and that a broker has all that it has.
+func SetDrained(p *kmsg.AlterPartitionRequestTopicPartition, to int32) { machine.SetDrained(p, to) }
+
+// HandOverTime is how long a planned move of a leadership may take.
+func HandOverTime(sessionTimeout time.Duration) time.Duration {
+	return machine.HandOverTime(sessionTimeout)
+}
 
 // SetLogEnds puts log ends into a heartbeat.
 func SetLogEnds(req *kmsg.BrokerHeartbeatRequest, ends []LogEnd) { machine.SetLogEnds(req, ends) }

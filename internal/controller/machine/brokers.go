@@ -15,9 +15,10 @@ import (
 type session struct {
 	epoch          int64
 	contact        time.Time
-	metadataOffset int64 // the last that the broker has applied; -1 unknown
-	shutdownOffset int64 // of the records that moved its leaderships away; -1 if it does not shut down
-	heard          bool  // from the broker itself, by this controller
+	metadataOffset int64     // the last that the broker has applied; -1 unknown
+	shutdownOffset int64     // of the records that moved its leaderships away; -1 if it does not shut down
+	heard          bool      // from the broker itself, by this controller
+	leavesAt       time.Time // when a broker that shuts down gives its leaderships up in any case; zero if it does not shut down
 	ends           map[logKey]LogEnd
 	resumedOffset  int64 // of metadata when it came back after silence: until it has applied that much it may take itself for the leader of what others lead by now
 }
@@ -146,6 +147,7 @@ func (b *Batch) touch(id int32, epoch int64) *session {
 //	FENCED ── caught up, wants no fence ──> UNFENCED ── wants shutdown, leads ──> CONTROLLED_SHUTDOWN ──> SHUTDOWN_NOW
 //	   ^────── wants fence ────────────────────┘  └───── wants shutdown, leads nothing ─────────────────────^
 //
+// Before it is in controlled shutdown a broker hands over what others can lead, for as long as that may take: see handover.go.
 // A broker in controlled shutdown may go when it leads nothing and every active broker has applied the records that say so.
 func (b *Batch) heartbeat(req *kmsg.BrokerHeartbeatRequest) kmsg.Response {
 	resp := req.ResponseKind().(*kmsg.BrokerHeartbeatResponse)
@@ -167,6 +169,9 @@ func (b *Batch) heartbeat(req *kmsg.BrokerHeartbeatRequest) kmsg.Response {
 		b.add(&BrokerChange{ID: br.ID, Epoch: br.Epoch, DirectoryOffline: Set})
 	}
 	resp.IsCaughtUp = req.CurrentMetadataOffset >= max(br.Epoch, s.resumedOffset)
+	if !req.WantShutdown {
+		s.leavesAt = time.Time{}
+	}
 	switch {
 	case req.WantShutdown:
 		resp.ShouldShutdown = b.shutDown(br, s, req.WantFence)
@@ -188,7 +193,9 @@ func (b *Batch) shutDown(br *Broker, s *session, wantFence bool) (now bool) {
 	case br.Fenced:
 		return true
 	case wantFence:
-	case leads && !br.InControlledShutdown:
+	case leads && !br.InControlledShutdown && b.handsOver(br, s):
+		return false
+	case (leads || b.leaving(br.ID)) && !br.InControlledShutdown:
 		b.leave(departures{br.ID: silent})
 		b.add(&BrokerChange{ID: br.ID, Epoch: br.Epoch, InControlledShutdown: Set})
 		s.shutdownOffset = b.offset

@@ -325,10 +325,11 @@ const (
 	tagAdding   = 0
 	tagRemoving = 1
 	tagUnsure   = 2
+	tagHandOver = 3
 )
 
 func (r *PartitionRecord) encodeTags(dst []byte) []byte {
-	lists := [3][]int32{tagAdding: r.Adding, tagRemoving: r.Removing, tagUnsure: r.Unsure}
+	lists := [4][]int32{tagAdding: r.Adding, tagRemoving: r.Removing, tagUnsure: r.Unsure, tagHandOver: r.HandOver}
 	count := 0
 	for _, l := range lists {
 		if len(l) > 0 {
@@ -352,6 +353,8 @@ func (r *PartitionRecord) decodeTag(tag uint64, d *reader) {
 		r.Removing = d.ids()
 	case tagUnsure:
 		r.Unsure = d.ids()
+	case tagHandOver:
+		r.HandOver = d.ids()
 	}
 }
 
@@ -388,19 +391,35 @@ func (r *PartitionChange) decode(d *reader) {
 	}
 }
 
-// tagChangedUnsure is a tag of a PartitionChange. Format: never renumber.
-const tagChangedUnsure = 0
+// Tags of a PartitionChange. Format: never renumber.
+const (
+	tagChangedUnsure   = 0
+	tagChangedHandOver = 1
+)
 
 func (r *PartitionChange) encodeTags(dst []byte) []byte {
-	if r.Has&HasUnsure == 0 {
-		return append(dst, 0)
+	lists := [2]listField{tagChangedUnsure: {HasUnsure, &r.Unsure}, tagChangedHandOver: {HasHandOver, &r.HandOver}}
+	count := 0
+	for _, l := range lists {
+		if r.Has&l.has != 0 {
+			count++
+		}
 	}
-	return putTag(append(dst, 1), tagChangedUnsure, putIDs(nil, r.Unsure))
+	dst = binary.AppendUvarint(dst, uint64(count))
+	for tag, l := range lists {
+		if r.Has&l.has != 0 {
+			dst = putTag(dst, uint64(tag), putIDs(nil, *l.list))
+		}
+	}
+	return dst
 }
 
 func (r *PartitionChange) decodeTag(tag uint64, d *reader) {
-	if tag == tagChangedUnsure {
+	switch tag {
+	case tagChangedUnsure:
 		r.Has, r.Unsure = r.Has|HasUnsure, d.ids()
+	case tagChangedHandOver:
+		r.Has, r.HandOver = r.Has|HasHandOver, d.ids()
 	}
 }
 

@@ -10,7 +10,7 @@
 // already happened, and collects the records. One batch becomes one entry of the metadata log, which is applied as a whole or not at all.
 //
 // Invariants of every image: a partition's leader is in its ISR; ISR, ELR and LastKnownELR are subsets of the replicas; ELR and ISR are disjoint; with as many
-// in-sync replicas as min.insync.replicas the ELR is empty; a fenced broker is in no ISR; leader epoch and partition epoch never fall.
+// in-sync replicas as min.insync.replicas the ELR is empty; a leader hands over to one in-sync replica at most, not to itself; a fenced broker is in no ISR; leader epoch and partition epoch never fall.
 //
 // Nodes of several versions follow one log: what may be written is bounded by the level of the metadata, see levels.go.
 //

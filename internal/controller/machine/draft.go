@@ -257,9 +257,16 @@ func (r *PartitionChange) applyTo(old *Partition) *Partition {
 	if r.Has&HasRecovering != 0 {
 		p.Recovering = r.Recovering
 	}
+	if r.Has&HasHandOver != 0 {
+		p.HandOver = r.HandOver
+	}
 	if r.Has&HasLeader != 0 {
 		p.Leader = r.Leader
 		p.LeaderEpoch++
+		p.HandOver = nil
+	}
+	if !subset(p.HandOver, p.ISR) { // written by a version that does not know of it
+		p.HandOver = nil
 	}
 	p.PartitionEpoch++
 	return &p
@@ -280,6 +287,8 @@ func (p *Partition) check() error {
 		return fmt.Errorf("isr %v, elr %v or the last known %v not among the replicas %v", p.ISR, p.ELR, p.LastKnownELR, p.Replicas)
 	case !subset(p.Unsure, p.ELR):
 		return fmt.Errorf("unsure %v not among the elr %v", p.Unsure, p.ELR)
+	case len(p.HandOver) > 1 || !subset(p.HandOver, p.ISR) || slices.Contains(p.HandOver, p.Leader) || len(p.HandOver) > 0 && p.Leader == NoLeader:
+		return fmt.Errorf("leader %d is to hand over to %v, of the isr %v", p.Leader, p.HandOver, p.ISR)
 	case p.Leader != NoLeader && !slices.Contains(p.ISR, p.Leader):
 		return fmt.Errorf("leader %d not in the isr %v", p.Leader, p.ISR)
 	}

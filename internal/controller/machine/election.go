@@ -28,6 +28,11 @@ type change struct {
 	isr        []int32                       // wanted
 	recovering bool                          // wanted
 	left       departures                    // who leaves with this change, and how
+	heir       int32                         // wanted: whom the leader is to hand over to; NoLeader is nobody
+	handedOver bool                          // the leader has handed over to the heir
+	paused     bool                          // the leader is not to hand over now: it was tried a moment ago
+	forced     bool                          // the leadership is to be moved even if the leader does not hand over
+	stays      func(id int32) bool           // may become leader without need
 	elr        []int32                       // follows
 	last       []int32                       // follows
 	end        func(id int32) (LogEnd, bool) // of a replica that told of it
@@ -43,6 +48,7 @@ func (b *Batch) change(t *Topic, n int32, alive func(int32) bool) *change {
 		topic: t, number: n, p: p, alive: alive,
 		isr: p.ISR, elr: p.ELR, recovering: p.Recovering, election: clean,
 		replicas: p.Replicas, adding: p.Adding, removing: p.Removing,
+		heir: p.heir(), paused: b.pausing(t, n), stays: b.stays,
 	}
 	img := b.d.img
 	c.minOf = func(p *Partition) int { return img.MinISR(t, p, b.m.c.Static) }
@@ -63,6 +69,7 @@ func (b *Batch) decide(c *change) bool {
 		return false
 	}
 	b.add(r)
+	b.watch(r)
 	return true
 }
 
@@ -74,6 +81,7 @@ func (c *change) record() *PartitionChange {
 	c.followLost()
 	c.elect(r)
 	c.reassign(r)
+	c.followHandOver(r)
 	if !slices.Equal(c.isr, c.p.ISR) {
 		r.Has, r.ISR = r.Has|HasISR, slices.Clone(c.isr)
 	}
@@ -121,6 +129,12 @@ func (c *change) elect(r *PartitionChange) {
 	if leader == c.p.Leader {
 		return
 	}
+	if c.election == preferred && !c.handedOver && c.valid(c.p.Leader) {
+		if c.stays(leader) {
+			c.heir = leader // a planned move: the leader drains first
+		}
+		return
+	}
 	r.Has, r.Leader = r.Has|HasLeader, leader
 	switch {
 	case leader == NoLeader:
@@ -140,6 +154,9 @@ func (c *change) elect(r *PartitionChange) {
 }
 
 func (c *change) leader() (id int32, isUnclean bool) {
+	if c.handedOver && c.valid(c.heir) {
+		return c.heir, false
+	}
 	if c.election == preferred && c.valid(c.replicas[0]) {
 		return c.replicas[0], false
 	}
@@ -272,7 +289,7 @@ func (b *Batch) electUnclean() {
 	})
 }
 
-// balance gives leadership back to preferred replicas, so many at a time.
+// balance has leaders give leadership back to preferred replicas, so many at a time.
 func (b *Batch) balance() {
 	const perRound = 1000
 	if b.static("auto.leader.rebalance.enable") == "false" {
@@ -280,7 +297,7 @@ func (b *Batch) balance() {
 	}
 	moved := 0
 	b.each(func(t *Topic, n int32, p *Partition) {
-		if moved >= perRound || p.Leader == p.Replicas[0] || !slices.Contains(p.ISR, p.Replicas[0]) || !b.active(p.Replicas[0]) || b.waits(p.Replicas[0]) {
+		if moved >= perRound || p.Leader == p.Replicas[0] || !slices.Contains(p.ISR, p.Replicas[0]) || !b.stays(p.Replicas[0]) || len(p.HandOver) > 0 {
 			return
 		}
 		c := b.change(b.d.img.Topics[t.Name], n, b.active)

@@ -61,6 +61,9 @@ func (b *Batch) electOne(topic string, n int32, kind int8) problem {
 	case kind == electPreferred && p.Leader == p.Replicas[0], kind == electUnclean && p.Leader != NoLeader:
 		return refuse(kerr.ElectionNotNeeded, "Leader election not needed for topic partition.")
 	}
+	if kind == electPreferred && p.heir() == p.Replicas[0] {
+		return problem{} // it is under way
+	}
 	c := b.change(t, n, b.active)
 	c.election = preferred
 	if kind == electUnclean {

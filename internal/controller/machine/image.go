@@ -67,6 +67,7 @@ type Partition struct {
 	Unsure         []int32 // of ELR: who restarted in a way after which the disk might be an older copy of itself. They lead by comparison only; see change.leader
 	Adding         []int32 // of Replicas: came with the reassignment under way (KIP-455)
 	Removing       []int32 // of Replicas: go when it is complete. One that is in both came with an earlier target and is not in the present one
+	HandOver       []int32 // to whom the leader is to hand over, once that one has all that it has: one broker in sync, or none
 	Leader         int32   // -1 without
 	LeaderEpoch    int32
 	PartitionEpoch int32
@@ -121,7 +122,7 @@ func (p *Partition) Factor() int { return len(p.Replicas) - len(p.Adding) }
 func (p *Partition) equal(q *Partition) bool {
 	return p == q || p.Leader == q.Leader && p.LeaderEpoch == q.LeaderEpoch && p.PartitionEpoch == q.PartitionEpoch && p.Recovering == q.Recovering &&
 		slices.Equal(p.Replicas, q.Replicas) && slices.Equal(p.ISR, q.ISR) && slices.Equal(p.ELR, q.ELR) && slices.Equal(p.LastKnownELR, q.LastKnownELR) && slices.Equal(p.Unsure, q.Unsure) &&
-		slices.Equal(p.Adding, q.Adding) && slices.Equal(p.Removing, q.Removing)
+		slices.Equal(p.Adding, q.Adding) && slices.Equal(p.Removing, q.Removing) && slices.Equal(p.HandOver, q.HandOver)
 }
 
 func (t *Topic) equal(u *Topic) bool {

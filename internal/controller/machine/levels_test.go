@@ -101,6 +101,16 @@ func TestLevelsDecode(t *testing.T) {
 			want := *r
 			want.Known = 0
 			assert.Equal(t, &want, got[0])
+		case *PartitionRecord:
+			require.NoError(t, err)
+			want := *r
+			want.HandOver = nil
+			assert.Equal(t, &want, got[0])
+		case *PartitionChange:
+			require.NoError(t, err)
+			want := *r
+			want.HandOver, want.Has = nil, r.Has&^HasHandOver
+			assert.Equal(t, &want, got[0])
 		default:
 			require.NoError(t, err)
 			assert.Equal(t, b, EncodeRecords(nil, got))

@@ -32,12 +32,16 @@ type Machine struct {
 	sessions    map[int32]*session
 	waiting     departures              // brokers that are back, and wait until it is known who else is
 	replaced    map[int32][]log.TopicID // incarnations of brokers that others took the place of, the last ones
+	handOvers   map[logKey]*handOver    // planned moves under way
 	nextBalance time.Time
 }
 
 // New returns the machine of a controller that has just become active: every broker that is not fenced gets a fresh session.
 func New(c Config, img *Image, now time.Time) *Machine {
-	m := &Machine{c: c, sessions: map[int32]*session{}, waiting: departures{}, replaced: map[int32][]log.TopicID{}, nextBalance: now.Add(c.PreferredInterval)}
+	m := &Machine{
+		c: c, sessions: map[int32]*session{}, waiting: departures{}, replaced: map[int32][]log.TopicID{}, handOvers: map[logKey]*handOver{}, nextBalance: now.Add(c.PreferredInterval),
+	}
+	m.takeOver(img, now)
 	for id, b := range img.Brokers {
 		if !b.Fenced {
 			m.sessions[id] = &session{epoch: b.Epoch, contact: now, metadataOffset: -1, shutdownOffset: -1}
@@ -109,12 +113,18 @@ func (m *Machine) Deadline() time.Time {
 			at = t
 		}
 	}
+	for _, h := range m.handOvers {
+		if h.until.Before(at) {
+			at = h.until
+		}
+	}
 	return at
 }
 
-// Tick does what is due: brokers whose session ended are fenced, leadership goes back to preferred replicas.
+// Tick does what is due: brokers whose session ended are fenced, planned moves that take too long end, leadership goes back to preferred replicas.
 func (b *Batch) Tick() {
 	b.expireSessions()
+	b.expireHandOvers()
 	if !b.now.Before(b.m.nextBalance) {
 		b.m.nextBalance = b.now.Add(b.m.c.PreferredInterval)
 		b.balance()

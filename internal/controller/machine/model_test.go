@@ -24,8 +24,10 @@ type cluster struct {
 	now     time.Time
 	brokers int32
 	logs    map[log.TopicID][]*replicas
-	late    []late // proposals of leaders that are on their way
-	lossy   int32  // the one broker that lost data and is not back in every ISR yet; 0 none
+	late    []late  // proposals of leaders that are on their way
+	lossy   int32   // the one broker that lost data and is not back in every ISR yet; 0 none
+	leaving [6]bool // by id: brokers that shut down
+	drained int     // moves that leaders made way for
 	next    byte
 	waits   int
 	back    map[int32]func() // brokers that restarted, and were told to wait: how they ask again
@@ -41,6 +43,7 @@ type replicas struct {
 	committed   int64
 	leaderEpoch int32
 	fetched     map[int32]int32 // leader epoch in which the broker last fetched
+	stopped     [2]int32        // leader and partition epoch under which the leader has said that it hands over
 }
 
 // late is a leader's proposal for one partition that is on its way. It may arrive when it is old, and twice.
@@ -76,9 +79,28 @@ func (c *cluster) deliver() {
 	}
 	if c.img.TopicIDs[l.id] != nil {
 		c.note("late isr %v-%d %v", l.id, l.n, l.partition().NewEpochISR)
-		c.handle(l.req)
+		c.propose(l.req)
 	}
 }
+
+// propose has the controller judge a leader's proposal. One that hands over may move the leadership only to a log that has all that the leader has, whatever happened since it was sent.
+func (c *cluster) propose(req *kmsg.AlterPartitionRequest) {
+	id, rp := req.Topics[0].TopicID, &req.Topics[0].Partitions[0]
+	before, l := c.img.TopicIDs[id].Partitions[rp.Partition], c.logs[id][rp.Partition]
+	had := l.has(before.Leader)
+	c.handle(req)
+	p := c.img.TopicIDs[id].Partitions[rp.Partition]
+	if _, ok := drainedTo(rp); !ok || p.Leader == before.Leader {
+		return
+	}
+	c.drained++
+	if before.Leader != req.BrokerID || l.has(p.Leader) != had {
+		c.t.Fatalf("%d handed over to %d, which has %v of %v\n%s", before.Leader, p.Leader, l.has(p.Leader), had, c.tail())
+	}
+}
+
+// has tells what a replica's log holds: how many records, the last of which epoch.
+func (l *replicas) has(id int32) [2]int64 { return [2]int64{l.end[id], int64(l.lastEpoch(id))} }
 
 func newCluster(t *testing.T, rng *rand.Rand, factors ...int16) *cluster {
 	c := &cluster{t: t, rng: rng, img: Empty(), now: time.Unix(1_000_000, 0), brokers: 5, logs: map[log.TopicID][]*replicas{}, back: map[int32]func(){}}
@@ -211,9 +233,11 @@ func (c *cluster) ask(req *kmsg.BrokerRegistrationRequest) {
 		return
 	}
 	require.Zero(c.t, code)
+	c.leaving[id] = false
 }
 
 func (c *cluster) beat(id int32, shutdown bool) {
+	shutdown = shutdown || c.leaving[id]
 	if again := c.back[id]; again != nil {
 		again()
 		return
@@ -222,7 +246,7 @@ func (c *cluster) beat(id int32, shutdown bool) {
 	req.BrokerID, req.BrokerEpoch, req.CurrentMetadataOffset, req.WantShutdown = id, c.img.Brokers[id].Epoch, c.img.Offset, shutdown
 	SetLogEnds(req, c.ends(id))
 	c.note("heartbeat %d shutdown=%v", id, shutdown)
-	c.handle(req)
+	c.leaving[id] = !c.handle(req).(*kmsg.BrokerHeartbeatResponse).IsFenced && shutdown
 }
 
 func (l *replicas) lastEpoch(id int32) int32 {
@@ -252,7 +276,7 @@ func (c *cluster) step() {
 		members := c.late[c.rng.IntN(len(c.late))].partition().NewEpochISR
 		id = members[c.rng.IntN(len(members))].BrokerID
 	}
-	switch n := c.rng.IntN(44); {
+	switch n := c.rng.IntN(45); {
 	case n < 2: // its session ends
 		if s := c.m.sessions[id]; s != nil {
 			s.contact = c.now.Add(-time.Hour)
@@ -275,9 +299,11 @@ func (c *cluster) step() {
 		c.beat(id, true)
 	case n < 8:
 		c.deliver()
-	case n < 10:
+	case n < 9:
+		c.handle(kmsg.NewPtrElectLeadersRequest())
+	case n < 11:
 		c.tick(time.Duration(c.rng.IntN(3)) * time.Second)
-	case n < 20:
+	case n < 21:
 		if b := c.img.Brokers[id]; b.Fenced && b.InControlledShutdown {
 			if c.back[id] == nil {
 				c.register(id, b.Epoch)
@@ -343,7 +369,8 @@ func (c *cluster) data() {
 	if p.Leader == NoLeader || c.back[p.Leader] != nil {
 		return
 	}
-	if len(p.ISR) >= c.img.MinISR(t, p, nil) || c.rng.IntN(3) == 0 { // acks=1 may append below the minimum
+	if l.stopped == [2]int32{p.LeaderEpoch, p.PartitionEpoch} { // it has said that it hands over
+	} else if len(p.ISR) >= c.img.MinISR(t, p, nil) || c.rng.IntN(3) == 0 { // acks=1 may append below the minimum
 		for range c.rng.Int64N(3) {
 			end := l.end[p.Leader]
 			l.epochs[p.Leader] = append(l.epochs[p.Leader][:end:end], p.LeaderEpoch)
@@ -376,15 +403,29 @@ func (c *cluster) data() {
 		m.BrokerID, m.BrokerEpoch = id, c.img.Brokers[id].Epoch
 		rp.NewEpochISR = append(rp.NewEpochISR, m)
 	}
+	drains := p.heir() != NoLeader && l.has(p.heir()) == l.has(p.Leader) && l.fetched[p.heir()] == p.LeaderEpoch && c.rng.IntN(2) == 0
+	if drains {
+		rp.NewEpochISR = nil
+		for _, id := range p.ISR {
+			m := kmsg.NewAlterPartitionRequestTopicPartitionNewEpochISR()
+			m.BrokerID, m.BrokerEpoch = id, c.img.Brokers[id].Epoch
+			rp.NewEpochISR = append(rp.NewEpochISR, m)
+		}
+		SetDrained(&rp, p.heir())
+	}
 	rt.Partitions = append(rt.Partitions, rp)
 	req.Topics = append(req.Topics, rt)
-	c.note("isr %s-%d %v", t.Name, n, isr)
-	switch {
-	case c.pending(t.ID, n, p) != nil: // one at a time
-	case c.rng.IntN(6) == 0:
+	if c.pending(t.ID, n, p) != nil { // one at a time
+		return
+	}
+	c.note("isr %s-%d %v drained=%v", t.Name, n, isr, drains)
+	if drains {
+		l.stopped = [2]int32{p.LeaderEpoch, p.PartitionEpoch}
+	}
+	if c.rng.IntN(6) == 0 {
 		c.late = append(c.late, late{req, t.ID, n})
-	default:
-		c.handle(req)
+	} else {
+		c.propose(req)
 	}
 }
 
@@ -401,10 +442,10 @@ func TestNoCommittedRecordIsLost(t *testing.T) {
 	for name, factors := range map[string][]int16{"rf=1,2,3": {1, 2, 3}, "rf=3,3,5": {3, 3, 5}} {
 		t.Run(name, func(t *testing.T) {
 			var committed int64
-			losses, older := 0, 0
+			losses, older, drained := 0, 0, 0
 			for seed := range uint64(40) {
 				c := randomCluster(t, rand.New(rand.NewPCG(seed, 1)), 600, factors...)
-				losses, older = losses+c.losses, older+c.older
+				losses, older, drained = losses+c.losses, older+c.older, drained+c.drained
 				for _, parts := range c.logs {
 					for _, l := range parts {
 						committed += l.committed
@@ -412,6 +453,7 @@ func TestNoCommittedRecordIsLost(t *testing.T) {
 				}
 			}
 			require.Greater(t, committed, int64(2_500), "the model commits records")
+			require.Greater(t, drained, 30, "leaders hand over in the model")
 			require.True(t, factors[0] < 3 || losses > 80, "the model loses replicas: %d", losses)
 			require.True(t, factors[0] < 3 || older > 20, "the model brings disks back as older copies: %d", older)
 		})
@@ -468,7 +510,7 @@ func (c *cluster) reassign() {
 
 // Reassignments lose nothing either, whatever happens meanwhile, and come to an end when it stops.
 func TestReassignmentsLoseNothing(t *testing.T) {
-	completed, losses := 0, 0
+	completed, losses, drained := 0, 0, 0
 	var committed int64
 	for seed := range uint64(60) {
 		c := newCluster(t, rand.New(rand.NewPCG(seed, 3)), 3, 3)
@@ -500,20 +542,28 @@ func TestReassignmentsLoseNothing(t *testing.T) {
 			if b := c.img.Brokers[id]; b.InControlledShutdown && c.back[id] == nil {
 				c.register(id, b.Epoch)
 			}
+			c.leaving[id] = false
 			c.beat(id, false)
 		}
-		for range 2000 {
+		for i := range 2000 {
+			if i%100 == 0 { // leaders that do not hand over are given time, and then up
+				c.tick(500 * time.Millisecond)
+				for id := range c.brokers {
+					c.beat(id+1, false)
+				}
+			}
 			c.data()
 			c.deliver()
 		}
 		require.Zero(t, reassigning(), "seed %d: %s", seed, c.tail())
-		losses += c.losses
+		losses, drained = losses+c.losses, drained+c.drained
 		for _, parts := range c.logs {
 			for _, l := range parts {
 				committed += l.committed
 			}
 		}
 	}
+	require.Greater(t, drained, 100, "leaders hand over in the model")
 	require.Greater(t, completed, 250, "the model completes reassignments")
 	require.Greater(t, losses, 40, "the model loses replicas")
 	require.Greater(t, committed, int64(2_500), "the model commits records")

@@ -59,6 +59,13 @@ func (b *Batch) alterOne(req *kmsg.AlterPartitionRequest, rt *kmsg.AlterPartitio
 	}
 	c := b.change(t, rp.Partition, b.active)
 	c.isr, c.recovering = isr, rp.LeaderRecoveryState == recovering
+	if to, ok := drainedTo(rp); ok {
+		if to != p.heir() || !b.stays(to) || !slices.Contains(isr, to) {
+			out.ErrorCode = kerr.OperationNotAttempted.Code
+			return out
+		}
+		c.handedOver = true
+	}
 	minISR := c.minOf(p)
 	b.decide(c)
 

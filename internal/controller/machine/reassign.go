@@ -99,7 +99,7 @@ func (b *Batch) cancelReassignment(t *Topic, n int32) problem {
 		b.reassign(t, n, c.replicas)
 		return problem{}
 	}
-	c.adding, c.removing = nil, nil
+	c.adding, c.removing, c.heir = nil, nil, NoLeader
 	b.decide(c)
 	return problem{}
 }
@@ -110,7 +110,7 @@ func (c *change) complete() {
 		return
 	}
 	replicas := without(c.replicas, c.removing...)
-	if !subset(replicas, c.isr) {
+	if !subset(replicas, c.isr) || c.drainsFirst(replicas) {
 		return
 	}
 	c.replicas, c.isr = replicas, without(c.isr, c.removing...)

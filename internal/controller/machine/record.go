@@ -136,7 +136,7 @@ type PartitionRecord struct {
 	Partition
 }
 
-// PartitionChange is Kafka's PartitionChangeRecord: the fields that Has names, and a higher partition epoch; with HasLeader a higher leader epoch, too.
+// PartitionChange is Kafka's PartitionChangeRecord: the fields that Has names, and a higher partition epoch; with HasLeader a higher leader epoch, too, and no hand-over any more.
 type PartitionChange struct {
 	TopicID      log.TopicID
 	Number       int32
@@ -148,6 +148,7 @@ type PartitionChange struct {
 	Unsure       []int32
 	Adding       []int32
 	Removing     []int32
+	HandOver     []int32
 	Leader       int32
 	Recovering   bool
 }
@@ -166,6 +167,7 @@ const (
 	HasAdding
 	HasRemoving
 	HasUnsure
+	HasHandOver
 )
 
 // ConfigRecord is Kafka's ConfigRecord: a dynamic config set, or removed with a nil Value.
@@ -275,6 +277,9 @@ func (p *Partition) String() string {
 	if len(p.Removing) > 0 {
 		s += fmt.Sprintf(" removing=%v", ids(p.Removing))
 	}
+	if len(p.HandOver) > 0 {
+		s += fmt.Sprintf(" hand-over=%v", ids(p.HandOver))
+	}
 	s += fmt.Sprintf(" leader=%d leader-epoch=%d partition-epoch=%d", p.Leader, p.LeaderEpoch, p.PartitionEpoch)
 	return s + flags(p.Recovering, "recovering")
 }
@@ -297,6 +302,7 @@ func (r *PartitionChange) String() string {
 		{HasUnsure, "unsure", r.Unsure},
 		{HasAdding, "adding", r.Adding},
 		{HasRemoving, "removing", r.Removing},
+		{HasHandOver, "hand-over", r.HandOver},
 	} {
 		if r.Has&f.has != 0 {
 			s += fmt.Sprintf(" %s=%v", f.name, ids(f.list))

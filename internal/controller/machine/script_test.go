@@ -29,7 +29,7 @@ import (
 //	configs topic=NAME|broker=ID|cluster [validate]      with lines: set K=V, delete K, append K=V, subtract K=V, null K
 //	replace topic=NAME|broker=ID|cluster                 AlterConfigs, with lines as configs has them
 //	unregister ID
-//	isr FROM NAME-N isr=1,2 [leader-epoch=N] [partition-epoch=N] [broker-epoch=N] [member=ID:EPOCH] [recovering]
+//	isr FROM NAME-N isr=1,2 [leader-epoch=N] [partition-epoch=N] [broker-epoch=N] [member=ID:EPOCH] [recovering] [drained=ID]
 //	reassign NAME-N=1,2|cancel … [factor]               with factor it may not change
 //	reassignments [NAME-N …]
 //	elect preferred|unclean [NAME-N …]                  without names all partitions
@@ -451,6 +451,9 @@ func (s *script) isr(words []string, args map[string]string) kmsg.Request {
 			m.BrokerEpoch = int64(s.int32(epoch))
 		}
 		rp.NewEpochISR = append(rp.NewEpochISR, m)
+	}
+	if to, ok := args["drained"]; ok {
+		SetDrained(&rp, s.int32(to))
 	}
 	t.Partitions = append(t.Partitions, rp)
 	req.Topics = append(req.Topics, t)

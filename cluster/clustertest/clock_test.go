@@ -22,6 +22,7 @@ func TestFault_F27_NothingIsDeletedForAJump(t *testing.T) {
 			skew := &skews[c.NodeID]
 			c.Wall = func(now time.Time) time.Time { return now.Add(time.Duration(skew.Load())) }
 			c.Topic.RetentionAge, c.Groups.OffsetsRetention = 2*time.Hour, 2*time.Hour
+			c.HeartbeatInterval, c.SessionTimeout, c.ElectionTimeout = 10*time.Second, time.Minute, 10*time.Second // hours go by: with the usual ones it is these that take the time
 		}})
 		set := func(by time.Duration, ids ...int32) {
 			for _, id := range ids {

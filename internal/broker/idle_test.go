@@ -60,8 +60,10 @@ func TestIdleWorkIsNotOfPartitions(t *testing.T) {
 	t.Logf("3 partitions: %+v; 203 partitions: %+v", few, many)
 	const more = 200
 	assert.InDelta(t, few.disk, many.disk, more/10, "operations of the disk")
-	assert.InDelta(t, few.messages, many.messages, max(more/10, float64(few.messages)/20), "messages")
-	assert.InDelta(t, few.goroutines, many.goroutines, max(more/10, float64(few.goroutines)/20), "goroutines")
+	// How many messages there are depends on which heartbeats the controller has confirmed together, by a twentieth.
+	assert.InDelta(t, few.messages, many.messages, max(more/10, float64(few.messages)/10), "messages")
+	assert.InDelta(t, few.goroutines, many.goroutines, max(more/10, float64(few.goroutines)/10), "goroutines")
 	const looks = 3 * 12 * more // of retention, every five minutes at each replica
-	assert.Less(t, many.mallocs-few.mallocs, int64(5*looks), "objects: about one a look, and what the rest of the node happens to make more")
+	usual := float64(few.mallocs) * float64(many.messages) / float64(few.messages)
+	assert.Less(t, float64(many.mallocs)-usual, 5.0*looks, "objects: about one a look, and what the rest of the node happens to make more")
 }

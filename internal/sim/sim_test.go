@@ -31,7 +31,7 @@ var (
 	hunt   = flag.Duration("sim.hunt", 0, "TestSim ends with the first seed that fails, or with this time, and says no more than why; 0: it does not")
 	shrink = flag.Int("sim.shrink", 60, "how many runs the search for the fewest faults of a seed that failed takes at most; 0: the next seed follows without")
 	syncs  = flag.String("sim.sync", "", "when TestSim's records are synced: always, interval, never; none: the seed decides")
-	free   = flag.Int("sim.free", few(4, 2), "number of seeds that TestFreely runs")
+	free   = flag.Int("sim.free", few(4, 4), "number of seeds that TestFreely runs")
 )
 
 // few is how many there are of something, with the race detector and without.

@@ -246,8 +246,11 @@ func TestNearestReplica(t *testing.T) {
 		assert.Equal(t, []string{"0/0=a"}, read(t, c, 1))
 		assert.Equal(t, int32(2), c.Status()[0].Node)
 		// A follower that does not have the offset is no reason to believe that the log lost it.
-		f.change(func() { f.parts[0].fetchAs = kerr.OffsetOutOfRange })
-		time.Sleep(time.Second)
+		f.change(func() {
+			f.parts[0].lags = true
+			f.parts[0].append(t, batchOptions{}, "b")
+		})
+		assert.Equal(t, []string{"0/1=b"}, read(t, c, 1), "the leader has it")
 	})
 }
 
@@ -347,6 +350,20 @@ func TestSeekDropsWhatIsBuffered(t *testing.T) {
 		assert.Equal(t, []string{"0/2=c"}, read(t, c, 1))
 		require.NoError(t, c.Seek("t", 0, Earliest()))
 		assert.Equal(t, []string{"0/0=a", "0/1=b"}, read(t, c, 2))
+	})
+}
+
+// A fetch that waits at the end of the log is answered after a seek back: what it brings is not where the consumer reads now.
+func TestSeekDropsWhatIsAsked(t *testing.T) {
+	f := newFake(1)
+	f.parts[0].append(t, batchOptions{}, "a", "b")
+	inBubble(t, f, Config{}, func(t *testing.T, c *Consumer) {
+		read(t, c, 2)
+		synctest.Wait()
+		require.NoError(t, c.Seek("t", 0, AtOffset(0)))
+		synctest.Wait()
+		f.change(func() { f.parts[0].append(t, batchOptions{}, "c") })
+		assert.Equal(t, []string{"0/0=a", "0/1=b", "0/2=c"}, read(t, c, 3))
 	})
 }
 

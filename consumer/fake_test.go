@@ -38,6 +38,7 @@ type fakePart struct {
 	aborted []kmsg.FetchResponseTopicPartitionAbortedTransaction
 	fetchAs error                             // error of the next fetches
 	replica int32                             // preferred read replica; -1 none
+	lags    bool                              // it does not have the offset that it is asked for, and the leader knows
 	ends    map[int32]int64                   // epoch → end, for OffsetForLeaderEpoch
 	mangle  func(b record.Batch) record.Batch // what goes out instead
 	byTime  func(ts int64) (offset int64)     // ListOffsets by time
@@ -279,7 +280,9 @@ func (n node) answerPartition(asked kmsg.FetchRequestTopicPartition, rack string
 	switch {
 	case p.fetchAs != nil:
 		set(p.fetchAs.(*kerr.Error))
-	case rack != "" && p.replica >= 0 && n.id == p.leader:
+	case p.lags && n.id == p.replica:
+		set(kerr.OffsetOutOfRange)
+	case rack != "" && p.replica >= 0 && n.id == p.leader && !p.lags:
 		rp.PreferredReadReplica = p.replica
 	case n.id != p.leader && n.id != p.replica:
 		set(kerr.NotLeaderForPartition)

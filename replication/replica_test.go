@@ -382,6 +382,9 @@ func TestLeaderWithoutRecords(t *testing.T) {
 		for _, leader := range []int32{2, 3, 1, 3} {
 			c.move(0, leader, []int32{1, 2, 3})
 			synctest.Wait()
+			own := c.node(leader).replica(0).Log()
+			epoch, end, ok := own.EndOffsetForEpoch(c.state(0).LeaderEpoch)
+			assert.Equal(t, []any{c.state(0).LeaderEpoch, own.Offsets().LogEndOffset, true}, []any{epoch, end, ok}, "it tells that its epoch has begun")
 			c.mu.Lock()
 			c.mu.cut[[2]int32{1, leader}], c.mu.cut[[2]int32{2, leader}], c.mu.cut[[2]int32{3, leader}] = true, true, true // nobody hears of the epoch from it
 			c.mu.Unlock()

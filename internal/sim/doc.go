@@ -46,35 +46,35 @@
 // a topic that is synced at intervals only those of the last one.
 //
 // TestFault_Fxx run seeds with the faults of one row of docs/guarantees.md alone. TestMutants asks whether all this would notice: it builds the module with one known mistake after the other, by an overlay, and
-// hunts each; TestMutantsFit keeps the catalogue in step with the code. Of those about replication, by rule, with the seconds that finding them took on a processor (w: by the clock, on one that was busy with ten other things):
+// hunts each; TestMutantsFit keeps the catalogue in step with the code. All are found. Of those about replication, by rule, with the seconds that finding them took on a processor (w: by the clock, on one that was busy with ten other things):
 //
 //	confirm-before-sync              S2   simulation        9 w
 //	fetch-of-any-epoch               R1   replica's model   0
 //	old-proposal-applied             R1   controller's model 2
 //	old-state-applied                R1   simulation      144 w
-//	answer-of-any-epoch              R1   not: an answer that is taken once only keeps the old one out as well
+//	answer-of-any-epoch              R1   TestTranscripts           0
 //	answer-to-any-question           R1   replica's model   0
 //	truncate-to-high-watermark       R2   simulation      116 w
 //	no-truncation                    R2   simulation        2 w
 //	truncate-by-offset-only          R2   simulation      104 w
-//	epoch-led-in-vain                R2   not within      150 w
+//	epoch-led-in-vain                R2   TestLeaderWithoutRecords  0
 //	epoch-starts-at-high-watermark   R3   simulation       20 w
-//	epoch-start-not-noted            R3   not within      150 w
+//	epoch-start-not-noted            R3   TestLeaderWithoutRecords  0
 //	high-watermark-of-committed-isr  R4   simulation        4
 //	high-watermark-below-minimum     R4   simulation        1
 //	high-watermark-of-those-heard    R4   simulation       51 w
-//	progress-of-an-earlier-epoch     R4   not within        9
+//	progress-of-an-earlier-epoch     R4   TestTranscripts           0
 //	refusal-believed                 R4   replica's model   1
 //	shrunk-before-committed          R4   simulation        1
 //	follower-commits-by-itself       R4   simulation        4
 //	join-without-high-watermark      R5   simulation       35 w
 //	join-before-epoch-start          R5   simulation        1
-//	join-of-an-earlier-life          R5   not by the controller's model, 3
-//	fetch-of-an-earlier-life         R5   not within        8
+//	join-of-an-earlier-life          R5   TestScripts               0
+//	fetch-of-an-earlier-life         R5   TestFollowerFetch         0
 //	fenced-joins                     R5   controller's model 0
 //	end-listed-too-early             R6   simulation        4
-//	lossy-stays-eligible             R7   not within        9
-//	lossy-not-told                   R7   not within        8
+//	lossy-stays-eligible             R7   controller's model        0
+//	loss-seen-late-not-told          R7   TestRestartWithDamagedLog 0
 //	earlier-life-leads-on            R7   simulation        2
 //	unclean-election                 R8   simulation        2
 //	nobody-becomes-eligible          R8   simulation        1
@@ -82,9 +82,9 @@
 //	eligible-above-minimum           R8   simulation        1
 //	answered-before-committed        R9   simulation        2
 //	controller-answers-alone         R12  simulation        2
-//	minimum-not-waited-for           R9   not hunted yet
-//	wiped-voter-votes                R10  not hunted yet
-//	message-of-another-disk          R10  not hunted yet
+//	minimum-not-waited-for           R9   TestScripts               0
+//	wiped-voter-votes                R10  TestWhoseVote             0
+//	message-of-another-disk          R10  TestMessagesOfAnotherDisk 0
 //	follower-stamps-its-epoch        R11  simulation        1
 //	follower-judges-again            R11  simulation        1
 //	no-self-fencing                  R12  simulation        9
@@ -92,9 +92,9 @@
 //
 // And those about storage, clients and embedding, by the test that found them and seconds by the clock:
 //
-//	ack-before-sync                      S2   not hunted since the change of its hunter or of the code
+//	ack-before-sync                      S2   simulation                                       2
 //	synced-before-sync                   S2   crash explorer                                   0 w
-//	vote-not-synced                      R10  not hunted since the change of its hunter or of the code
+//	vote-not-synced                      R10  simulation                                       1
 //	clean-marker-before-checkpoints      S3   crash explorer                                   101 w
 //	clean-marker-stays                   S3   crash explorer                                   60 w
 //	clean-marker-removal-not-synced      S3   crash explorer                                   79 w
@@ -105,11 +105,11 @@
 //	failed-sync-trusted-after-restart    S6   crash explorer                                   60 w
 //	recovered-tail-not-written-again     S6   TestWhatAFailedSyncLeftIsSyncedAfterTheRestart   0 w
 //	write-error-forgotten                S7   crash explorer                                   65 w
-//	replica-goes-on-after-write-error    S7   not found by its hunter
+//	replica-goes-on-after-write-error    S7   TestDiskFailsAtEveryOperation                    1 w
 //	renamed-before-sync                  S8   crash explorer                                   0 w
 //	rename-not-synced                    S8   crash explorer                                   0 w
 //	segment-name-not-synced              S8   crash explorer                                   0 w
-//	reserve-ignored                      S11  not hunted since the change of its hunter or of the code
+//	reserve-ignored                      S11  TestReserveIsKept                                1
 //	space-looked-for-after-append        S11  TestFault_F11_BudgetUsedUp                       0 w
 //	index-cut-while-mapped               S13  crash explorer                                   0 w
 //	index-with-holes-mapped              S13  crash explorer                                   0 w
@@ -130,18 +130,17 @@
 //	high-watermark-beyond-end            S9   crash explorer                                   2 w
 //	recovery-point-beyond-cut            S9   crash explorer                                   2 w
 //	snapshots-beyond-cut                 S9   crash explorer                                   32 w
-//	snapshot-before-sync                 S9   not found by its hunter
 //	aborts-not-recovered                 S9   crash explorer                                   5 w
 //	compacted-segment-not-synced         S10  crash explorer                                   4 w
 //	compacted-name-not-synced            S10  crash explorer                                   2 w
 //	compaction-forgets-a-crash           S10  crash explorer                                   3 w
 //	last-value-compacted                 S10  crash explorer                                   3 w
-//	tombstone-goes-at-once               S10  not hunted since the change of its hunter or of the code
+//	tombstone-goes-at-once               S10  TestCompactTombstones                            0
 //	uncommitted-compacted                S10  TestCompactModel                                 0 w
-//	repeated-batches-compacted           S10  not found by its hunter
+//	repeated-batches-compacted           S10  TestCompactModel                                 1 w
 //	retention-above-high-watermark       S10  TestRetainBelowTheHighWatermark                  0 w
 //	delete-records-above-high-watermark  S10  TestLogStartIsBoundedByTheHighWatermark          0 w
-//	deleted-before-noted                 S10  not found by its hunter
+//	deleted-before-noted                 S10  TestDeleteOldSegmentsMayBeInterrupted            0 w
 //	log-start-not-stored                 S10  crash explorer                                   0 w
 //	ages-by-a-clock-that-jumps           S12  TestRetentionDoubtsAClockThatJumps               12 w
 //	clock-steps-unseen                   S12  TestWallClock                                    0 w
@@ -164,7 +163,7 @@
 //	timeout-told-as-refused              P6   simulation                                       18 w
 //	lost-leader-told-as-refused          P6   simulation                                       22 w
 //	batch-dropped-at-leader-change       P9   TestFaults_ExactlyOnceInOrder                    0 w
-//	commit-of-an-old-epoch               T6   not found by its hunter
+//	commit-of-an-old-epoch               T6   TestTranscripts                                  0 w
 //	commit-of-an-old-generation          T6   TestClassicGroupInvariants                       0 w
 //	partition-given-before-it-is-free    T6   TestMigrationModel                               6 w
 //	session-does-not-end-after-failover  T6   TestMigrationModel                               6 w
@@ -173,9 +172,9 @@
 //	begins-behind-committed              P11  simulation                                       8 w
 //	late-marks-count                     T6   TestMarksReachNoFurtherThanWhatWasHandedOut      0 w
 //	reads-above-high-watermark           P8   simulation                                       8 w
-//	follower-read-believed-out-of-range  P8   not found by its hunter
+//	follower-read-believed-out-of-range  P8   TestNearestReplica                               0 w
 //	truncation-is-silent                 P8   TestTruncationIsDetected                         0 w
-//	answer-of-before-the-seek            P8   not found by its hunter
+//	answer-of-before-the-seek            P8   TestSeekDropsWhatIsAsked                         0 w
 //	fetcher-not-awaited                  E2   TestRandomFaults                                 0 w
 //	consumer-not-awaited                 E2   TestCloseWithoutCoordinator                      0 w
 //	fetch-loop-panics-through            E2   a test of its own                                0 w

@@ -32,7 +32,7 @@ var producerMutants = []mutant{
 
 // Mistakes about groups: T6 one owner at a time, commits of present members only, acknowledged when they are committed. And of the consumer: it reads everything once, from where it ended, and no further than it may.
 var groupMutants = []mutant{
-	{"commit-of-an-old-epoch", "T6", "internal/groups/machine/consumergroup.go", "	case r.Epoch != m.cur.Epoch:\n		return ErrStaleMemberEpoch\n	}\n	return nil\n}\n\n// checkFetch", "	}\n	return nil\n}\n\n// checkFetch", "", ofGroups},
+	{"commit-of-an-old-epoch", "T6", "internal/groups/machine/consumergroup.go", "	case r.Epoch != m.cur.Epoch:\n		return ErrStaleMemberEpoch\n	}\n	return nil\n}\n\n// checkFetch", "	}\n	return nil\n}\n\n// checkFetch", "", hunter{dir: "internal/groups/machine", run: "^TestTranscripts$"}},
 	{"commit-of-an-old-generation", "T6", "internal/groups/machine/classic.go", "	m, err := k.inGeneration(r.MemberID, r.InstanceID, r.Epoch)\n	switch {\n	case err != nil:\n		return err\n	case k.state == completing", "	m, err := k.find(r.MemberID, r.InstanceID)\n	switch {\n	case err != nil:\n		return err\n	case k.state == completing", "", ofGroups},
 	{"partition-given-before-it-is-free", "T6", "internal/groups/machine/consumerreconcile.go", "	held := k.held(missing, cur.MemberID)\n", "	held := partition.Set(nil)\n", "", ofGroups},
 	{"session-does-not-end-after-failover", "T6", "internal/groups/machine/consumergroup.go", "		k.keepAlive(now, m)\n		k.watchRevocation(now, m)\n	}\n	k.stale", "		k.watchRevocation(now, m)\n	}\n	k.stale", "", ofGroups},
@@ -41,7 +41,7 @@ var groupMutants = []mutant{
 	{"begins-behind-committed", "P11", "consumer/reconcile.go", "		p.place(o.offset)\n		if o.epoch", "		p.place(o.offset + 1)\n		if o.epoch", "kill,stop", hunter{}},
 	{"late-marks-count", "T6", "consumer/marks.go", "	if p.floor < 0 || end <= p.floor || end > p.handing.Load() {\n		return nil\n	}\n", "", "", ofConsumers("^Test")},
 	{"reads-above-high-watermark", "P8", "replication/watch.go", "	return o.HighWatermark\n}", "	return o.LogEndOffset\n}", "isolate,cut-to,kill", hunter{}},
-	{"follower-read-believed-out-of-range", "P8", "consumer/fetcher.go", "	case errors.Is(err, kerr.OffsetOutOfRange) && p.replica >= 0:\n		p.replica = -1 // a follower may lag: ask the leader before believing it (KIP-392)\n		c.ensureFetcherLocked(p.leader)\n", "", "", ofConsumers("^Test")},
+	{"follower-read-believed-out-of-range", "P8", "consumer/fetcher.go", "	case errors.Is(err, kerr.OffsetOutOfRange) && p.replica >= 0:\n		p.replica = -1 // a follower may lag: ask the leader before believing it (KIP-392)\n		c.ensureFetcherLocked(p.leader)\n", "", "", ofConsumers("^TestNearestReplica$")},
 	{"truncation-is-silent", "P8", "consumer/resolver.go", "	case st == validating && offset >= 0 && offset < at:\n		p.fail(&LogTruncatedError{Topic: p.topic, Partition: p.number, Position: at, DivergentOffset: offset})\n		signal(c.ready)\n", "", "", ofConsumers("^TestTruncation")},
 	{"answer-of-before-the-seek", "P8", "consumer/fetcher.go", "ok && a.generation == a.p.generation && a.p.state == fetching", "ok && a.p.state == fetching", "", ofConsumers("^TestSeek")},
 }

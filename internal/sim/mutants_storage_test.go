@@ -71,7 +71,6 @@ var derivedMutants = []mutant{
 	{"high-watermark-beyond-end", "S9", "log/recover.go", "	high = min(max(high, start), end)\n", "	high = max(high, start)\n", "", explorer},
 	{"recovery-point-beyond-cut", "S9", "log/home.go", "	if !stale {\n		return nil\n	}\n	return h.store()\n", "	_ = stale\n	return nil\n", "", explorer},
 	{"snapshots-beyond-cut", "S9", "log/truncate.go", "	if len(gone) == 0 {\n		return nil\n	}\n	// The side", "	if len(gone) >= 0 {\n		return nil\n	}\n	// The side", "", explorer},
-	{"snapshot-before-sync", "S9", "log/sync.go", "l.mu.pending[n].offset <= end {", "l.mu.pending[n].offset >= 0 {", "", explorer},
 	{"aborts-not-recovered", "S9", "log/recover.go", "			l.epochs.assign(b.LeaderEpoch(), b.BaseOffset())\n			if ended, ok := l.mu.producers.update(b); ok && ended.abort {", "			l.epochs.assign(b.LeaderEpoch(), b.BaseOffset())\n			if ended, ok := l.mu.producers.update(b); ok && ended.abort && ended.last < 0 {", "", explorer},
 }
 
@@ -83,10 +82,10 @@ var givingUpMutants = []mutant{
 	{"last-value-compacted", "S10", "log/cleangroup.go", "rec.Offset < r.c.keys.get(rec.Key)", "rec.Offset <= r.c.keys.get(rec.Key)", "", explorer},
 	{"tombstone-goes-at-once", "S10", "log/cleangroup.go", "rec.Value == nil && expired", "rec.Value == nil && (expired || true)", "", ofLog("^TestCompactTombstones")},
 	{"uncommitted-compacted", "S10", "log/cleanable.go", "	bound := min(o.LastStableOffset, o.SyncedEndOffset, l.snapshotBelow(o.HighWatermark))", "	bound := min(o.SyncedEndOffset, l.snapshotBelow(o.SyncedEndOffset))", "", ofLog("^TestCompact")},
-	{"repeated-batches-compacted", "S10", "log/compact.go", "	for _, o := range a.offsets[:a.n] {", "	for _, o := range a.offsets[max(0, a.n-1):a.n] {", "", explorer},
+	{"repeated-batches-compacted", "S10", "log/compact.go", "	for _, o := range a.offsets[:a.n] {", "	for _, o := range a.offsets[max(0, a.n-1):a.n] {", "", ofLog("^TestCompact(Model|Markers)$")},
 	{"retention-above-high-watermark", "S10", "log/retention.go", "		if size == 0 || end > o.HighWatermark {", "		if size == 0 {", "", ofLog("^TestRetain")},
 	{"delete-records-above-high-watermark", "S10", "replication/logstart.go", "	if offset < 0 || offset > o.HighWatermark {", "	if offset < 0 || offset > o.LogEndOffset {", "", hunter{dir: "replication", run: "^TestLogStart"}},
-	{"deleted-before-noted", "S10", "log/deleteold.go", "	if err := l.home.store(); err != nil {\n		return 0, err\n	}\n	gone :=", "	gone :=", "", explorer},
+	{"deleted-before-noted", "S10", "log/deleteold.go", "	if err := l.home.store(); err != nil {\n		return 0, err\n	}\n	gone :=", "	gone :=", "", ofLog("^TestDeleteOldSegments")},
 	{"log-start-not-stored", "S10", "log/logstart.go", "	if err := l.failSync(l.home.store()); err != nil {\n		return l.SyncedLogStart(), err\n	}\n", "", "", explorer},
 	{"ages-by-a-clock-that-jumps", "S12", "internal/broker/retention.go", "		if !believeAges {\n			r.Age = -1\n		}\n", "", "", hunter{dir: "internal/broker", run: "^(TestRetention|TestWallClock)"}},
 	{"clock-steps-unseen", "S12", "internal/broker/clock.go", "now.Sub(w.seen), wall.Round(0).Sub(w.shown)", "now.Sub(w.seen), now.Sub(w.seen)", "", hunter{dir: "internal/broker", run: "^(TestRetention|TestWallClock)"}},

@@ -83,7 +83,7 @@ func (b *Batch) reassign(t *Topic, n int32, target []int32) {
 // cancelReassignment goes back to the replicas that there were. Where only such are in sync that came since, that would lose records: it takes an unclean election, which the topic has to allow.
 //
 // Where so few of those that there were hold what is committed that min.insync.replicas would not be kept, going back is a reassignment of its own: the newcomers stay until the others are in sync. Differs from Kafka,
-// which goes back at once: records that were acknowledged by two could then be lost with one.
+// which goes back at once: records that were acknowledged by two could then be lost with one. So is it where all are in sync that there were, and the leader came since: it hands over first.
 func (b *Batch) cancelReassignment(t *Topic, n int32) problem {
 	c := b.change(t, n, b.active)
 	if !c.p.Reassigning() {
@@ -95,7 +95,9 @@ func (b *Batch) cancelReassignment(t *Topic, n int32) problem {
 	}
 	held := slices.Concat(c.p.ISR, c.p.ELR)
 	left := without(held, c.adding...)
-	if minimum := c.minOf(&Partition{Replicas: c.replicas}); len(left) < min(len(held), minimum) && c.election != unclean {
+	few := len(left) < min(len(held), c.minOf(&Partition{Replicas: c.replicas})) && c.election != unclean
+	drains := slices.Contains(c.adding, c.p.Leader) && c.alive(c.p.Leader) && subset(c.replicas, c.isr)
+	if few || drains {
 		b.reassign(t, n, c.replicas)
 		return problem{}
 	}

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -130,8 +131,10 @@ func place(t *cluster.TopicStatus, part int32) history.Place {
 type session struct {
 	*load
 	*producer.Producer
+	client *transport.Client
 	name   string
 	sent   int64
+	strays atomic.Bool    // something went to a topic of the same name
 	broken map[int32]bool // partitions of which a value may be missing in front of later ones: guarded by load.mu
 }
 
@@ -145,12 +148,12 @@ func (l *load) newSession(name string, client *transport.Client, rng *rand.Rand)
 		l.w.problem("producer: %v", err)
 		return nil
 	}
-	return &session{load: l, Producer: p, name: name, broken: map[int32]bool{}}
+	return &session{load: l, Producer: p, client: client, name: name, broken: map[int32]bool{}}
 }
 
 // refused makes it a problem if a leader did not know what the session had sent to a partition, although it was told of all of it in order: what is there already is to be answered as what it is.
 func (s *session) refused(part int32, v history.Value, err error) {
-	if err == nil || s.w.plan.sync != SyncAlways && v.Place.Topic == s.topic.Name { // what is lost is not there
+	if err == nil || s.strays.Load() || s.w.plan.sync != SyncAlways && v.Place.Topic == s.topic.Name { // what is lost is not there
 		return
 	}
 	s.mu.Lock()
@@ -184,7 +187,14 @@ func (s *session) send(t *cluster.TopicStatus, part int32, padding int) {
 	settled := func(md producer.Metadata, err error) {
 		op := op
 		op.Items = []history.Item{{Place: at, Offset: -1, Value: v}}
-		switch producer.OutcomeOf(err) {
+		if known := s.client.CachedTopic(t.Name); known != nil && known.ID != t.ID {
+			s.strays.Store(true) // nodes that are cut off still serve the one that is deleted, and told the producer of it
+		}
+		outcome := producer.OutcomeOf(err)
+		if s.strays.Load() {
+			outcome = producer.Unknown
+		}
+		switch outcome {
 		case producer.Committed:
 			op.Items[0].Place.Topic, op.Items[0].Place.Partition, op.Items[0].Offset = md.Topic, md.Partition, md.Offset
 			s.w.god.acknowledged(partition{t.ID, part}, md.Offset, era)
@@ -194,7 +204,7 @@ func (s *session) send(t *cluster.TopicStatus, part int32, padding int) {
 				op.Outcome = history.Info
 			}
 		default:
-			op.Outcome, op.Err = history.Info, err.Error()
+			op.Outcome, op.Err = history.Info, fmt.Sprint(err)
 		}
 		s.rec.End(id, op)
 		s.refused(part, v, err)

@@ -113,7 +113,7 @@ func (l *load) readFinally(client *transport.Client, t *cluster.TopicStatus) (en
 		w.problem("producer: %v", err)
 		return nil
 	}
-	s := &session{load: l, Producer: p, name: "last-" + t.Name, broken: map[int32]bool{}}
+	s := &session{load: l, Producer: p, client: client, name: "last-" + t.Name, broken: map[int32]bool{}}
 	defer s.close()
 	for i := range t.Partitions {
 		s.send(t, int32(i), 0)

@@ -60,6 +60,7 @@ func (l *aloneLoad) stop(t *testing.T, c *clustertest.Cluster) (lost []string, o
 	l.wg.Wait()
 	require.NoError(t, l.p.Flush(t.Context()))
 	require.NoError(t, l.p.Close())
+	c.Produce("t", []byte("the last")) // acknowledged by all: whatever is in the log before it is committed, and can be read
 	there := map[string]bool{}
 	for _, v := range values(c, "t") {
 		there[v] = true
@@ -123,7 +124,7 @@ func TestPlannedMoves(t *testing.T) {
 				lost, of := l.stop(t, c)
 				slices.Sort(pauses)
 				t.Logf("%d moves, %d records, pauses: median %v, longest %v", len(pauses), of, pauses[len(pauses)/2], pauses[len(pauses)-1])
-				assert.Empty(t, lost, "acknowledged and gone")
+				assert.Empty(t, lost[:min(len(lost), 50)], "acknowledged and gone: %d", len(lost))
 				assert.Greater(t, of, 50*len(pauses))
 				assert.Less(t, pauses[len(pauses)-1], m.pause)
 			})
@@ -163,7 +164,7 @@ func TestPlannedMoveToOneThatStalls(t *testing.T) {
 					ended := make(chan error, 1)
 					began := time.Now()
 					go func() { ended <- admin.ElectLeaders(t.Context(), cluster.PreferredElection, tp) }()
-					time.Sleep(time.Duration(i) * 250 * time.Microsecond)
+					time.Sleep(time.Duration(i) * 500 * time.Microsecond) // the whole takes 3 to 6 ms
 					mend := stall(c, next, leader)
 					time.Sleep(1500 * time.Millisecond)
 					if c.Leader("t", 0) == leader {
@@ -184,9 +185,9 @@ func TestPlannedMoveToOneThatStalls(t *testing.T) {
 				}
 				lost, of := l.stop(t, c)
 				t.Logf("%d of 16 leaders stayed, %d records", stayed, of)
-				assert.Empty(t, lost)
-				assert.Greater(t, stayed, 4)
-				assert.Less(t, stayed, 16)
+				assert.Empty(t, lost[:min(len(lost), 50)], "acknowledged and gone: %d", len(lost))
+				assert.Greater(t, stayed, 2)
+				assert.Less(t, stayed, 14)
 			})
 		})
 	}
@@ -209,7 +210,7 @@ func TestPlannedMoveOfOneThatDies(t *testing.T) {
 			time.Sleep(100 * time.Millisecond)
 			var wg sync.WaitGroup
 			wg.Go(func() { _ = admin.ElectLeaders(t.Context(), cluster.PreferredElection, tp) }) // its answer may be lost with the controller
-			time.Sleep(time.Duration(i) * 250 * time.Microsecond)
+			time.Sleep(time.Duration(i) * 500 * time.Microsecond)
 			c.Kill(leader)
 			began := time.Now()
 			c.Await("another one leads", func() bool { return c.Leader("t", 0) != leader })

@@ -50,6 +50,7 @@ type serverConn struct {
 		sync.Mutex
 		slots   []*slot // in the order of the requests; replied or not
 		bytes   int     // memory of requests that were not replied yet
+		fetches int     // that have a reply which has not been sent yet
 		err     error   // why the connection ends; set once
 		writing bool    // the writer's goroutine exists
 	}
@@ -69,6 +70,7 @@ type slot struct {
 	serving  bool
 	replied  bool
 	dropped  bool // the connection ended before the reply
+	fetch    bool // it counts as one whose reply has not been sent
 	recycled bool
 	reply    Reply
 
@@ -247,6 +249,9 @@ func (c *serverConn) read() error {
 				continue // answered already
 			}
 			clientID = sl.req.ClientID
+			if err := c.awaitFetch(sl); err != nil {
+				return err
+			}
 			if err := c.serve(sl); err != nil {
 				return err
 			}
@@ -440,6 +445,9 @@ func (sl *slot) fill(r Reply) {
 		return
 	}
 	sl.replied, sl.reply = true, r
+	if _, sl.fetch = r.Message.(*kmsg.FetchResponse); sl.fetch {
+		c.mu.fetches++
+	}
 	c.mu.bytes -= sl.size
 	c.s.memory.give(sl.size)
 	dropped := sl.dropped
@@ -494,6 +502,20 @@ func (c *serverConn) awaitRoom() error {
 	return c.mu.err
 }
 
+// awaitFetch has a fetch wait until the records of those before it have been sent. Each may bring tens of megabytes, and who asks for many and reads nothing would have them all lie here (Kafka serves one request of a
+// connection at a time). Those that wait for records hold nobody up.
+func (c *serverConn) awaitFetch(sl *slot) error {
+	if _, ok := sl.req.Message.(*kmsg.FetchRequest); !ok {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.mu.err == nil && c.mu.fetches > 0 {
+		c.room.Wait()
+	}
+	return c.mu.err
+}
+
 // write sends replies until there are none at the front of the queue. run waits for its end.
 func (c *serverConn) write() {
 	for c.take() {
@@ -509,6 +531,12 @@ func (c *serverConn) write() {
 func (c *serverConn) send(fb *frameBuffer, batch []*slot) (err error) {
 	defer func() {
 		for _, sl := range batch {
+			if sl.fetch {
+				c.mu.Lock()
+				c.mu.fetches--
+				c.room.Signal()
+				c.mu.Unlock()
+			}
 			release := sl.reply.Release
 			sl.reply = Reply{}
 			if release != nil {

@@ -59,7 +59,7 @@ const (
 //
 // Safe for concurrent use beside everything; a second one waits for the first. After a crash the log is as before or after each of its steps; the next pass begins where the last whole one ended.
 //
-// Errors: ErrClosed; what Pace returned; *CorruptError: stored bytes are damaged, and stay as they are; *StorageError: of reading, or of writing the new segment; when the old ones were already
+// Errors: ErrClosed; what Pace returned; *CorruptError: stored bytes are damaged, and stay as they are; *FullError; *StorageError: of reading, or of writing the new segment; when the old ones were already
 // on their way out the log is read-only then.
 func (l *Log) Compact(c *Compactor, p CompactionPolicy, now time.Time) (Compaction, error) {
 	if err := l.usable(); err != nil {
@@ -87,6 +87,9 @@ func (l *Log) Compact(c *Compactor, p CompactionPolicy, now time.Time) (Compacti
 		// What was read may have been cut meanwhile: what it looked like means nothing.
 		run.result.Interrupted = true
 		return run.result, l.usable()
+	}
+	if l.Err() == nil {
+		err = full(err) // the old segments are as they were
 	}
 	return run.result, err
 }
@@ -151,7 +154,7 @@ func (l *Log) noteCleaned(offset, cuts int64) error {
 		return errSegmentsChanged
 	}
 	l.home.noteCleaned(l.key, offset)
-	return l.failSync(l.home.store())
+	return l.refuseSync(l.home.store())
 }
 
 // activeProducer is what a pass has to leave of a producer.

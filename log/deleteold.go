@@ -7,7 +7,7 @@ import (
 )
 
 // DeleteOldSegments removes the segments that lie wholly below the log start offset, the active one never, and tells how many. Durable on return. Readers keep what they have open. Safe for
-// concurrent use: appends and reads go on beside it. Errors: ErrClosed, *StorageError.
+// concurrent use: appends and reads go on beside it. Errors: ErrClosed, *FullError (there was no space to note it: nothing was removed), *StorageError.
 //
 // Differs from Kafka, which renames the files and removes them after file.delete.delay.ms: here a file is read through a handle that its readers hold.
 func (l *Log) DeleteOldSegments() (deleted int, err error) {
@@ -20,7 +20,7 @@ func (l *Log) DeleteOldSegments() (deleted int, err error) {
 		return 0, err
 	}
 	deleted, err = l.deleteOld()
-	return deleted, l.failSync(err)
+	return deleted, l.refuseSync(err)
 }
 
 // below is how many segments end at offset or lower, not counting the last.
@@ -62,9 +62,9 @@ func (l *Log) deleteOld() (int, error) {
 		}
 	}
 	if err != nil {
-		return len(gone), err
+		return len(gone), final(err)
 	}
-	return len(gone), l.removeOldSnapshots()
+	return len(gone), final(l.removeOldSnapshots())
 }
 
 // takeOld publishes the list of segments without those that are to go.

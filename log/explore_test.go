@@ -340,6 +340,16 @@ func failingWorld(seed uint64) *world {
 	return w
 }
 
+// waitsForSpace tells whether what an operation is part of follows from the batches and is put off while the disk is full.
+func waitsForSpace(op vfs.Op) bool {
+	switch name, small := strings.CutSuffix(op.Name, tmpSuffix); {
+	case small:
+		return strings.HasSuffix(name, snapshotSuffix) || strings.HasSuffix(name, producersSuffix) || strings.HasSuffix(name, "/"+epochsFile)
+	default:
+		return op.Kind != vfs.OpSync && strings.HasSuffix(name, "index")
+	}
+}
+
 // failAt lets one operation fail.
 func (e *explorer) failAt(wl workload, at int, fault error) error {
 	w := failingWorld(e.seed)
@@ -356,7 +366,7 @@ func (e *explorer) failAt(wl workload, at int, fault error) error {
 	_, shortRead := errors.AsType[vfs.ShortRead](fault)
 	ahead := failed.Kind == vfs.OpWrite && vfs.IsNoSpace(fault) // blocks written ahead are a favour
 	switch {
-	case err == nil && !shortRead && !ahead:
+	case err == nil && !shortRead && !ahead && !(vfs.IsNoSpace(fault) && waitsForSpace(failed)):
 		return errors.New("nobody said so")
 	case err != nil && !shortRead && !errors.Is(err, cause(fault)):
 		return fmt.Errorf("told as %w", err)

@@ -18,6 +18,27 @@ func full(err error) error {
 	return err
 }
 
+func isFull(err error) bool {
+	_, ok := errors.AsType[*FullError](err)
+	return ok
+}
+
+// final is for a *FullError that came half-way through a change which cannot be left like that.
+func final(err error) error {
+	if e, ok := errors.AsType[*FullError](err); ok {
+		return &StorageError{Path: e.Path, Op: e.Op, Err: e.Err}
+	}
+	return err
+}
+
+// refuseSync is failSync for what a full disk refuses before it has changed anything, or puts off.
+func (l *Log) refuseSync(err error) error {
+	if isFull(err) {
+		return err
+	}
+	return l.failSync(err)
+}
+
 // refuse is fail for an append: one that a full disk refuses leaves the log as it was.
 func (l *Log) refuse(err error) error {
 	if _, ok := errors.AsType[*FullError](err); ok {

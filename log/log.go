@@ -1,6 +1,7 @@
 package log
 
 import (
+	"cmp"
 	"errors"
 	"log/slog"
 	"sync"
@@ -154,7 +155,7 @@ func (l *Log) Close() error {
 	}
 	err := l.Err()
 	if err == nil {
-		err = l.failSync(l.settle())
+		err = l.refuseSync(l.settle())
 	}
 	err = errors.Join(err, l.letGo())
 	if err == nil {
@@ -211,7 +212,7 @@ func (l *Log) settle() error {
 	// Sealed first, so that one sync is for both: what was appended and not synced is not lost for an index that cannot be written.
 	l.mu.Lock()
 	a := l.active()
-	err := a.Settle()
+	err := full(a.Settle()) // it met the full disk before it did anything that cannot be done again
 	end := a.EndOffset()
 	var snap *snapshotFiles
 	if p := l.mu.producers; len(p.entries)+len(p.unreplicated)+len(l.mu.snapshots) > 0 {
@@ -219,7 +220,8 @@ func (l *Log) settle() error {
 		snap = &f
 	}
 	l.mu.Unlock()
-	if err = errors.Join(err, l.syncNow()); err != nil {
+	late, bad := l.syncBatches(true)
+	if err = cmp.Or(bad, err, late); err != nil {
 		return err
 	}
 	if snap != nil {

@@ -94,7 +94,7 @@ func (l *Log) settledSegment(offset int64) (*segment.Segment, error) {
 	if err == nil {
 		err = l.syncNow()
 	}
-	return segs[i], l.failSync(err)
+	return segs[i], l.refuseSync(err)
 }
 
 // rebuild puts a segment in the place of s that has the same batches, but for those of the damaged ranges, which read returns, and indexes that follow from them.

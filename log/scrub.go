@@ -326,7 +326,7 @@ func (l *Log) scrubEpochs(r *Scrubbed) error {
 	}
 	l.logger.Warn("leader epochs are written anew: the checkpoint is damaged", "path", name)
 	r.Rebuilt = append(r.Rebuilt, name)
-	return l.failSync(l.syncNames())
+	return l.refuseSync(l.syncNames())
 }
 
 func (l *Log) scrubIdentity(r *Scrubbed) error {
@@ -343,7 +343,7 @@ func (l *Log) scrubIdentity(r *Scrubbed) error {
 	}
 	l.logger.Warn("topic id is written anew: the file is damaged", "path", name)
 	r.Rebuilt = append(r.Rebuilt, name)
-	return l.failSync(replaceSmallFile(l.fs, name, encodeMetadata(id)))
+	return l.refuseSync(replaceSmallFile(l.fs, name, encodeMetadata(id)))
 }
 
 // scrubSnapshots makes the producer snapshots anew that are damaged.
@@ -367,7 +367,7 @@ func (l *Log) scrubSnapshots(r *Scrubbed) error {
 		name := l.dir + "/" + segment.FileName(o, snapshotSuffix)
 		l.logger.Warn("producer snapshot is damaged and made anew", "path", name, "err", bad)
 		r.Rebuilt = append(r.Rebuilt, name)
-		if err := l.failSync(l.writeSnapshots([]snapshotFiles{p.encode(o)})); err != nil {
+		if err := l.refuseSync(l.writeSnapshots([]snapshotFiles{p.encode(o)})); err != nil {
 			return err
 		}
 	}

@@ -13,12 +13,13 @@ import (
 const tmpSuffix = ".tmp"
 
 // writeSmallFile replaces a file, so that after a crash at any point it is the old one or the new one: write beside it, sync, rename. The
-// name is durable after a sync of the directory, which the caller adds once it has written all files of it.
+// name is durable after a sync of the directory, which the caller adds once it has written all files of it. After a *FullError the old file is there, and what was written of the new one is given up, so that
+// even a sync that found no space says nothing of the next attempt's bytes.
 func writeSmallFile(fsys vfs.FS, name string, data []byte) error {
 	tmp := name + tmpSuffix
 	f, err := fsys.Open(tmp, vfs.Create)
 	if err != nil {
-		return storage("create", tmp, err)
+		return full(storage("create", tmp, err))
 	}
 	err = f.Truncate(0)
 	if err == nil {
@@ -27,10 +28,18 @@ func writeSmallFile(fsys vfs.FS, name string, data []byte) error {
 	if err == nil {
 		err = f.Sync()
 	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return storage("write", tmp, err)
+	if err = errors.Join(err, f.Close()); err == nil {
+		if err = fsys.Rename(tmp, name); err == nil {
+			return nil
+		}
 	}
-	return storage("rename", tmp, fsys.Rename(tmp, name))
+	err = full(storage("write", tmp, err))
+	if isFull(err) {
+		if gone := fsys.Remove(tmp); gone != nil {
+			return storage("remove", tmp, gone)
+		}
+	}
+	return err
 }
 
 // replaceSmallFile is writeSmallFile with the sync of the directory.

@@ -72,7 +72,11 @@ func (l *Log) replaceSegments(old []*segment.Segment, built *segment.Segment, cu
 	if err != nil {
 		return errors.Join(err, built.Remove())
 	}
-	return l.failSync(l.swap(old, built))
+	err = l.swap(old, built)
+	if isFull(err) { // what was there still is
+		return errors.Join(err, built.Remove())
+	}
+	return l.failSync(err)
 }
 
 // runOf returns where in segs the run old is, in front of the last one, or -1.
@@ -103,10 +107,10 @@ func (l *Log) swap(old []*segment.Segment, built *segment.Segment) error {
 		bases = append(bases, s.BaseOffset())
 	}
 	if err := l.decideSwap(base); err != nil {
-		return err
+		return final(err)
 	}
 	if err := l.completeSwap(base, bases); err != nil {
-		return err
+		return final(err)
 	}
 	l.mu.Lock()
 	fresh := segment.OpenSealed(l.segmentConfigLocked(), base, size, end)

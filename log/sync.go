@@ -1,8 +1,10 @@
 package log
 
 import (
+	"cmp"
 	"slices"
 
+	"github.com/insynclog/insync/internal/vfs"
 	"github.com/insynclog/insync/segment"
 )
 
@@ -12,6 +14,7 @@ const proofBytes = 64 << 20
 
 // Sync makes everything appended before the call durable (data, and names of new files) and returns the end offset now known to be durable.
 // It may be called from any goroutine beside appends and reads; concurrent callers share one sync. A failed sync is final: this and every later call, and every append, returns *StorageError.
+// A disk without space for the files that follow from the batches (indexes, snapshots, leader epochs) has them wait for a later sync. After a *FullError (no descriptors) the call may succeed later.
 func (l *Log) Sync() (syncedEnd int64, err error) {
 	target := l.offsets.end.Load()
 	done := func() bool {
@@ -20,7 +23,7 @@ func (l *Log) Sync() (syncedEnd int64, err error) {
 	}
 	// Those who find a sync under way that began before their append wait for the next one, which one of them does for all.
 	if !done() && l.flush.acquireUnless(done) {
-		err := l.failSync(l.syncNow())
+		err := l.refuseSync(l.syncNow())
 		l.flush.release()
 		if err != nil {
 			return l.offsets.synced.Load(), err
@@ -31,12 +34,29 @@ func (l *Log) Sync() (syncedEnd int64, err error) {
 
 // syncNow is Sync for whoever has the flush slot. Segments go in order, so that what is synced is a prefix.
 func (l *Log) syncNow() error {
-	work, end, names := l.beginSync(true)
-	err := l.syncSegments(work, names)
+	_, err := l.syncBatches(true)
+	return err
+}
+
+// syncBatches syncs the rolled segments that were not synced, and the active one if that is wanted. late is a *FullError: the batches are synced, but there was no space for what follows from them, which waits for the next sync.
+func (l *Log) syncBatches(active bool) (late, err error) {
+	work, end, names := l.beginSync(active)
+	indexed, err := l.syncSegments(work, names)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return l.endSync(len(work)-1, end)
+	sealed := len(work)
+	if active {
+		sealed--
+	}
+	err = l.endSync(work, indexed, sealed, end)
+	if isFull(err) {
+		late, err = err, nil
+	}
+	if indexed < len(work) && late == nil {
+		late = &FullError{Path: work[indexed].Path(), Op: "sync indexes", Err: vfs.ErrNoSpace}
+	}
+	return late, err
 }
 
 // beginSync collects what a sync has to write: the sealed segments, the active one if that is wanted, each with a reference.
@@ -66,30 +86,49 @@ func (l *Log) beginSync(active bool) (work []*segment.Segment, end int64, names 
 }
 
 // syncSegments syncs and releases the segments, and the directory if files were made. Indexes of the active one, the last, are synced if
-// a snapshot is to follow: below it they have to be whole.
-func (l *Log) syncSegments(work []*segment.Segment, names bool) error {
-	var err error
-	for _, s := range work {
+// a snapshot is to follow: below it they have to be whole. It tells how many segments, from the first, have their indexes synced as far as that is wanted: the disk may have no space for them.
+func (l *Log) syncSegments(work []*segment.Segment, names bool) (indexed int, err error) {
+	for i, s := range work {
 		if err == nil {
-			err = s.Sync(s.Sealed())
+			err = s.Sync(false)
+		}
+		if err == nil && s.Sealed() && indexed == i {
+			switch bad := s.SyncIndexes(); {
+			case bad == nil:
+				indexed++
+			case !isFull(bad):
+				err = bad
+			}
+		} else if indexed == i {
+			indexed++
 		}
 		s.Release()
+	}
+	if isFull(err) {
+		l.mu.Lock()
+		l.mu.newNames = l.mu.newNames || names
+		l.mu.Unlock()
 	}
 	if err == nil && names {
 		err = syncDir(l.fs, l.dir)
 	}
-	return err
+	return indexed, err
 }
 
-// endSync publishes end as synced, with the first sealed of the unsynced segments, and writes the snapshots that have become true.
-func (l *Log) endSync(sealed int, end int64) error {
+// endSync publishes end as synced, with the first sealed of the unsynced segments, and writes the snapshots that have become true: those for which the indexes are whole. The segments from number indexed
+// on stay among the unsynced ones. After a *FullError what could not be written waits for the next sync.
+func (l *Log) endSync(work []*segment.Segment, indexed, sealed int, end int64) error {
 	l.mu.Lock()
-	l.mu.unsynced = append(l.mu.unsynced[:0], l.mu.unsynced[sealed:]...)
+	l.mu.unsynced = append(l.mu.unsynced[:0], l.mu.unsynced[min(indexed, sealed):]...)
 	o := l.offsets.load()
 	o.SyncedEndOffset = max(o.SyncedEndOffset, min(end, o.LogEndOffset))
 	l.publishLocked(o)
+	proven := end
+	if indexed < len(work) {
+		proven = work[indexed].BaseOffset()
+	}
 	n := 0
-	for n < len(l.mu.pending) && l.mu.pending[n].offset <= end {
+	for n < len(l.mu.pending) && l.mu.pending[n].offset <= proven {
 		n++
 	}
 	var ready []snapshotFiles
@@ -102,12 +141,19 @@ func (l *Log) endSync(sealed int, end int64) error {
 	if n == 0 {
 		return nil
 	}
+	var err error
 	if ready[n-1].offset > a.BaseOffset() {
-		if err := a.Sync(true); err != nil {
-			return err
-		}
+		err = a.Sync(true)
 	}
-	return l.writeSnapshots(ready)
+	if err == nil {
+		err = l.writeSnapshots(ready)
+	}
+	if isFull(err) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.mu.pending = slices.Concat(ready, l.mu.pending)
+	}
+	return err
 }
 
 // writeEpochs writes the epoch cache if it is not on disk as it is. The name is durable after a sync of the directory.
@@ -122,7 +168,13 @@ func (l *Log) writeEpochs() (wrote bool, err error) {
 	if b == nil {
 		return false, nil
 	}
-	return true, writeSmallFile(l.fs, l.dir+"/"+epochsFile, b)
+	err = writeSmallFile(l.fs, l.dir+"/"+epochsFile, b)
+	if err != nil {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.epochs.dirty = true
+	}
+	return err == nil, err
 }
 
 // syncNames makes everything durable that must not be missing below a recovery point but the batches: the epoch cache, and the names of index files.
@@ -199,7 +251,7 @@ func (l *Log) checkpoint() error {
 	if err := l.usable(); err != nil {
 		return err
 	}
-	return l.failSync(l.checkpointNow())
+	return l.refuseSync(l.checkpointNow())
 }
 
 func (l *Log) checkpointNow() error {
@@ -207,12 +259,8 @@ func (l *Log) checkpointNow() error {
 	rolled := len(l.mu.unsynced) > 0
 	l.mu.Unlock()
 	if rolled {
-		work, end, names := l.beginSync(false)
-		if err := l.syncSegments(work, names); err != nil {
-			return err
-		}
-		if err := l.endSync(len(work), end); err != nil {
-			return err
+		if late, err := l.syncBatches(false); err != nil || late != nil {
+			return cmp.Or(err, late)
 		}
 	}
 	point := l.offsets.load().SyncedEndOffset

@@ -9,7 +9,7 @@ import (
 
 // TruncateTo removes everything at or above offset, durable on return; a batch that holds offset goes whole. The high watermark falls to LogEndOffset if it was
 // above. At or above LogEndOffset it does nothing, below the first segment it empties the log. A call of the owner, as Append is.
-// Errors: ErrClosed, *CorruptError, *StorageError.
+// Errors: ErrClosed, *CorruptError, *FullError (nothing was changed), *StorageError.
 func (l *Log) TruncateTo(offset int64) error {
 	if offset >= l.offsets.end.Load() {
 		return l.usable()
@@ -22,7 +22,7 @@ func (l *Log) TruncateTo(offset int64) error {
 	if err := l.usable(); err != nil {
 		return err
 	}
-	return l.failSync(l.truncateTo(offset))
+	return l.refuseSync(l.truncateTo(offset))
 }
 
 // truncateTo goes in steps that each leave a log that can be recovered, on disk: 1. nothing claims any more that what goes was synced;
@@ -40,6 +40,11 @@ func (l *Log) truncateTo(offset int64) error {
 	if err != nil {
 		return err
 	}
+	return final(l.cutAt(segs, keep, offset))
+}
+
+// cutAt is steps 2 and 3: of segs the first keep stay.
+func (l *Log) cutAt(segs []*segment.Segment, keep int, offset int64) error {
 	if err := l.dropSegments(segs[:keep:keep], segs[keep:]); err != nil {
 		return err
 	}
@@ -143,14 +148,14 @@ func (l *Log) reloadProducersLocked(o Offsets) error {
 }
 
 // TruncateFullyAndStartAt empties the log and starts it anew at offset: all positions are offset, epochs and producers are forgotten. Durable on
-// return. A call of the owner, as Append is. Errors: ErrClosed, *StorageError.
+// return. A call of the owner, as Append is. Errors: ErrClosed, *FullError (nothing was changed), *StorageError.
 func (l *Log) TruncateFullyAndStartAt(offset int64) error {
 	l.flush.acquire()
 	defer l.flush.release()
 	if err := l.usable(); err != nil {
 		return err
 	}
-	return l.failSync(l.restartAt(offset))
+	return l.refuseSync(l.restartAt(offset))
 }
 
 func (l *Log) restartAt(offset int64) error {
@@ -159,6 +164,10 @@ func (l *Log) restartAt(offset int64) error {
 	if err := l.disclaim(-1, offset); err != nil {
 		return err
 	}
+	return final(l.startAnew(offset))
+}
+
+func (l *Log) startAnew(offset int64) error {
 	// The old files first, the last one first: a crash in between leaves a prefix of the log, or nothing.
 	old := *l.segments.Load()
 	for _, s := range slices.Backward(old) {

@@ -45,6 +45,10 @@ func (r *Replica) position(leader int32, w *syncGroup) position {
 	if r.mu.settings.synced() {
 		wait.until = o.LogEndOffset
 	}
+	if r.mu.noSpace {
+		wait.start = min(wait.start, r.log.SyncedLogStart())
+		p.logStart = wait.start
+	}
 	// A fetch confirms the log start, too: who was told that records are deleted does not get them back after a power loss.
 	// Differs from Kafka: which writes it down within a minute.
 	if o.SyncedEndOffset < wait.until || r.log.SyncedLogStart() < wait.start {

@@ -3,9 +3,11 @@ package replication
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -253,5 +255,39 @@ func TestSyncLogStartFails(t *testing.T) {
 		c.node(1).crash(vfs.DropAll, nil)
 		c.node(1).start()
 		assert.Zero(t, c.node(1).replica(0).Log().Offsets().LogStartOffset)
+	})
+}
+
+// A follower without space for the checkpoint of its log start does not go offline, goes on replicating, and stores the start when there is space.
+func TestLogStartWaitsForSpace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newTestCluster(t, clusterConfig{nodes: 3, minISR: 2})
+		for i := range 6 {
+			c.produce(0, fmt.Sprint(i))
+		}
+		c.settled()
+		hits := 0
+		c.node(2).disk.SetFault(func(op vfs.Op) error {
+			if op.Kind == vfs.OpWrite && strings.HasSuffix(op.Name, ".tmp") {
+				hits++
+				return vfs.ErrNoSpace
+			}
+			return nil
+		})
+		require.NoError(t, c.node(1).replica(0).AdvanceLogStart(4, -1))
+		c.produce(0, "goes on")
+		full := c.node(2).replica(0)
+		await(t, "the follower is told", func() bool { return full.Log().Offsets().LogStartOffset == 4 })
+		time.Sleep(time.Second)
+		require.Greater(t, hits, 3, "it tries again")
+		require.Less(t, hits, 30, "in its own time")
+		require.NoError(t, full.Status().Err)
+		assert.Zero(t, full.Log().SyncedLogStart())
+
+		c.node(2).disk.SetFault(nil)
+		await(t, "it is stored", func() bool { return full.Log().SyncedLogStart() == 4 })
+		c.settled()
+		c.produce(0, "and on")
+		c.settled()
 	})
 }

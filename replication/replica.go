@@ -42,6 +42,7 @@ type Replica struct {
 		lows     []Watcher // of the low watermark
 		synced   syncWait
 		held     held
+		noSpace  bool        // the last attempt to store the log start met a full disk
 		flushing bool        // a RequestAfter is armed
 		retry    *time.Timer // repeats a proposal
 	}

@@ -1,6 +1,15 @@
 package replication
 
-import "time"
+import (
+	"errors"
+	"math"
+	"time"
+
+	"github.com/insynclog/insync/log"
+)
+
+// fullRetry is how long a sync that met a full disk waits for the next attempt.
+const fullRetry = 100 * time.Millisecond
 
 // syncTarget is the replica's face to the commit engine.
 type syncTarget struct{ r *Replica }
@@ -10,7 +19,7 @@ func (t syncTarget) Sync() {
 	r := t.r
 	r.lock()
 	r.mu.flushing = false // what is appended from now on is not covered
-	closed, start := r.mu.closed, r.mu.synced.group != nil
+	closed, start := r.mu.closed, r.mu.synced.group != nil || r.mu.noSpace
 	r.mu.Unlock()
 	if closed {
 		return
@@ -26,7 +35,14 @@ func (t syncTarget) Sync() {
 		return
 	}
 	fx := r.beginLocked()
+	_, r.mu.noSpace = errors.AsType[*log.FullError](err)
 	switch {
+	case r.mu.noSpace:
+		// What is synced counts. The fetcher goes on without having the new log start confirmed, for others wait with it.
+		synced := r.log.Offsets().SyncedEndOffset
+		r.mu.machine.Synced(synced, time.Now(), &fx.Effects)
+		r.mu.synced.reached(synced, math.MaxInt64)
+		r.handle.RequestAfter(fullRetry)
 	case err == nil:
 		// Not what Sync returned: the log may have been truncated and have grown again meanwhile.
 		synced := r.log.Offsets().SyncedEndOffset

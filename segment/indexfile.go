@@ -291,11 +291,11 @@ func (x *indexFile) sync() error {
 	}
 	f, err := x.fs.Open(x.path, vfs.ReadWrite)
 	if err != nil {
-		return storage("open", x.path, err)
+		return full(storage("open", x.path, err))
 	}
 	defer f.Close()
 	if _, err := f.WriteAt(entries, int64(from*x.entrySize)); err != nil {
-		return storage("write", x.path, err)
+		return full(storage("write", x.path, err))
 	}
 	if err := f.Sync(); err != nil {
 		return storage("sync", x.path, err)

@@ -45,7 +45,7 @@ func (s *Segment) unseal() error {
 
 // adoptEmpty makes the files of an empty segment agree with it.
 func (s *Segment) adoptEmpty() error {
-	s.txns.list.Store(&[]AbortedTxn{})
+	s.txns.clear()
 	s.setEnd(boundary{offset: s.base})
 	return errors.Join(s.offsets.truncate(0), s.times.truncate(0))
 }
@@ -198,7 +198,7 @@ type Recovered struct {
 func (s *Segment) LoadAborted(synced int64) (whole bool, err error) {
 	err = s.txns.load(s.base, math.MaxInt64)
 	if _, bad := errors.AsType[*CorruptError](err); bad {
-		s.txns.list.Store(&[]AbortedTxn{})
+		s.txns.clear()
 		return false, s.txns.truncateTo(s.base)
 	}
 	if err != nil {

@@ -69,7 +69,7 @@ func Create(c Config, base int64) (*Segment, error) {
 	s.used.Store(true)
 	s.offsets.create()
 	s.times.create()
-	s.txns.list.Store(&[]AbortedTxn{})
+	s.txns.clear()
 	c.Files.opened(s)
 	return s, nil
 }
@@ -158,7 +158,17 @@ func (s *Segment) sync(indexes bool) error {
 	if err := s.syncLog(); err != nil || !indexes {
 		return err
 	}
-	return errors.Join(s.offsets.sync(), s.times.sync(), s.txns.sync())
+	return s.SyncIndexes()
+}
+
+// SyncIndexes makes the entries of the indexes durable that were there before the call. One at a time. After a *FullError some are not, and the same call may succeed later.
+func (s *Segment) SyncIndexes() error {
+	for _, sync := range []func() error{s.offsets.sync, s.times.sync, s.txns.sync} {
+		if err := sync(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // syncLog syncs the .log file, unless a sync has followed the last change of it. Without a sync in this life nothing is known of what lives before it left unsynced.

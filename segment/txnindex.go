@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"sync"
 	"sync/atomic"
 
 	"github.com/insynclog/insync/internal/vfs"
@@ -62,11 +63,24 @@ func parseTxnIndex(b []byte, base, end int64) ([]AbortedTxn, error) {
 }
 
 // txnIndex lists the aborted transactions whose markers are in a segment. It is small: it is kept in memory, as an immutable list that
-// the writer replaces, and written behind.
+// the writer replaces, and written behind: where the disk is full the file waits for a sync that finds space.
 type txnIndex struct {
 	fs   vfs.FS
 	path string
 	list atomic.Pointer[[]AbortedTxn] // nil: not loaded
+
+	mu struct {
+		sync.Mutex     // held across writes to the page cache
+		written    int // entries of the list that are in the file
+	}
+}
+
+// clear forgets all entries; a file of that name is overwritten by the first one.
+func (x *txnIndex) clear() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.list.Store(&[]AbortedTxn{})
+	x.mu.written = 0
 }
 
 // load reads the file; missing is empty. A damaged one is an error that is not a *StorageError.
@@ -83,28 +97,55 @@ func (x *txnIndex) load(base, end int64) error {
 	if err != nil {
 		return &CorruptError{Path: x.path, Offset: base, Err: err}
 	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
 	x.list.Store(&list)
+	x.mu.written = len(list)
 	return nil
 }
 
-// add appends one entry to the file and to the list. The file comes to be with the first entry.
+// add appends one entry to the list and to the file. A full disk refuses the latter, which sync makes up for: the marker is in the log already.
 func (x *txnIndex) add(a AbortedTxn) error {
-	old := *x.list.Load()
+	list := append(*x.list.Load(), a) // behind what readers of the old one see; truncateTo leaves no room to append into
+	x.list.Store(&list)
+	err := x.write()
+	if _, later := errors.AsType[*FullError](err); later {
+		return nil
+	}
+	return err
+}
+
+// write brings the file up to the list. It comes to be with the first entry. After a *FullError it holds what it held, and may be written later.
+func (x *txnIndex) write() error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	list := *x.list.Load()
+	if x.mu.written == len(list) {
+		return nil
+	}
 	f, err := x.fs.Open(x.path, vfs.Create)
 	if err != nil {
-		return storage("create", x.path, err)
+		return full(storage("create", x.path, err))
 	}
 	defer f.Close()
-	if len(old) == 0 {
+	end := int64(x.mu.written * txnEntrySize)
+	if end == 0 {
 		if err := f.Truncate(0); err != nil {
 			return storage("truncate", x.path, err)
 		}
 	}
-	if _, err := f.WriteAt(a.AppendTo(nil), int64(len(old)*txnEntrySize)); err != nil {
-		return storage("write", x.path, err)
+	var b []byte
+	for _, a := range list[x.mu.written:] {
+		b = a.AppendTo(b)
 	}
-	list := append(old, a) // behind what readers of old see; truncateTo leaves no room to append into
-	x.list.Store(&list)
+	if _, err := f.WriteAt(b, end); err != nil {
+		err = storage("write", x.path, err)
+		if cut := f.Truncate(end); cut != nil {
+			return storage("truncate", x.path, cut)
+		}
+		return full(err)
+	}
+	x.mu.written = len(list)
 	return nil
 }
 
@@ -117,27 +158,44 @@ func (x *txnIndex) truncateTo(offset int64) error {
 	}
 	f, err := x.fs.Open(x.path, vfs.ReadWrite)
 	if errors.Is(err, fs.ErrNotExist) {
+		x.keep(old[:keep:keep])
 		return nil
 	}
 	if err != nil {
 		return storage("open", x.path, err)
 	}
 	defer f.Close()
-	if err := f.Truncate(int64(keep * txnEntrySize)); err != nil {
+	if err := f.Truncate(int64(min(keep, x.inFile()) * txnEntrySize)); err != nil {
 		return storage("truncate", x.path, err)
 	}
 	if err := f.Sync(); err != nil {
 		return storage("sync", x.path, err)
 	}
-	list := old[:keep:keep]
-	x.list.Store(&list)
+	x.keep(old[:keep:keep])
 	return nil
+}
+
+func (x *txnIndex) inFile() int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.mu.written
+}
+
+// keep makes a prefix of the list the list.
+func (x *txnIndex) keep(list []AbortedTxn) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.list.Store(&list)
+	x.mu.written = min(x.mu.written, len(list))
 }
 
 func (x *txnIndex) sync() error {
 	list := x.list.Load()
 	if list == nil || len(*list) == 0 {
 		return nil
+	}
+	if err := x.write(); err != nil {
+		return err
 	}
 	return syncFile(x.fs, x.path)
 }
@@ -146,7 +204,7 @@ func (x *txnIndex) sync() error {
 func syncFile(fsys vfs.FS, name string) error {
 	f, err := fsys.Open(name, vfs.ReadWrite)
 	if err != nil {
-		return storage("open", name, err)
+		return full(storage("open", name, err))
 	}
 	defer f.Close()
 	return storage("sync", name, f.Sync())

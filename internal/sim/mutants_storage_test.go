@@ -14,8 +14,8 @@ var (
 var diskMutants = []mutant{
 	{"ack-before-sync", "S2", "replication/machine/leader.go", "	if m.settings.Synced {\n		return m.syncedEnd\n	}\n", "", "power-all,torn-all,slow-disk", hunter{}},
 	{
-		"synced-before-sync", "S2", "log/sync.go", "	err := l.syncSegments(work, names)\n	if err != nil {\n		return err\n	}\n	return l.endSync(len(work)-1, end)\n",
-		"	l.mu.Lock()\n	o := l.offsets.load()\n	o.SyncedEndOffset = end\n	l.publishLocked(o)\n	l.mu.Unlock()\n	err := l.syncSegments(work, names)\n	if err != nil {\n		return err\n	}\n	return l.endSync(len(work)-1, end)\n", "", explorer,
+		"synced-before-sync", "S2", "log/sync.go", "	indexed, err := l.syncSegments(work, names)\n",
+		"	l.mu.Lock()\n	o := l.offsets.load()\n	o.SyncedEndOffset = end\n	l.publishLocked(o)\n	l.mu.Unlock()\n	indexed, err := l.syncSegments(work, names)\n", "", explorer,
 	},
 	{"vote-not-synced", "R10", "internal/controller/storage.go", "return q.write(s.fs, s.dir, !s.alone)", "return q.write(s.fs, s.dir, false)", "", hunter{}},
 	{
@@ -27,7 +27,7 @@ var diskMutants = []mutant{
 	{"crash-taken-for-clean", "S3", "log/recover.go", "	if l.home.clean {\n		err = l.loadClean", "	if l.home.clean || l.home.restart == Crashed {\n		err = l.loadClean", "", explorer},
 	{"state-of-another-directory", "S3", "log/brokerstate.go", "	case s.DirectoryID != now.DirectoryID || s.BrokerEpoch < 0:", "	case s.BrokerEpoch < 0:", "", ofLog("^(TestRestart|TestFault_F1[78]|TestBrokerState)")},
 	{"unsynced-acks-forgotten", "S3", "log/brokerstate.go", "	case !s.Relaxed || s.Boot == h.boot && h.boot != \"\":", "	default:", "", explorer},
-	{"failed-sync-repeated", "S6", "log/sync.go", "		err := l.failSync(l.syncNow())\n		l.flush.release()\n", "		err := l.syncNow()\n		if err != nil {\n			err = l.failSync(l.syncNow())\n		}\n		l.flush.release()\n", "", explorer},
+	{"failed-sync-repeated", "S6", "log/sync.go", "		err := l.refuseSync(l.syncNow())\n		l.flush.release()\n", "		err := l.syncNow()\n		if err != nil {\n			err = l.failSync(l.syncNow())\n		}\n		l.flush.release()\n", "", explorer},
 	{"failed-sync-trusted-after-restart", "S6", "log/log.go", "	if err = l.fail(err); err != nil {\n		l.home.distrust()\n	}\n	return err\n", "	return l.fail(err)\n", "", explorer},
 	{"recovered-tail-not-written-again", "S6", "segment/recover.go", "	grown, err := s.rewrite(from, size)\n", "	grown, err := size, error(nil)\n	_ = from\n", "", ofLog("^TestWhatAFailedSync")},
 	{"write-error-forgotten", "S7", "segment/writer.go", "	if err != nil {\n		return s.undo(f, err)\n	}\n	return s.account(at[", "	_ = err\n	return s.account(at[", "", explorer},
@@ -86,7 +86,7 @@ var givingUpMutants = []mutant{
 	{"retention-above-high-watermark", "S10", "log/retention.go", "		if size == 0 || end > o.HighWatermark {", "		if size == 0 {", "", ofLog("^TestRetain")},
 	{"delete-records-above-high-watermark", "S10", "replication/logstart.go", "	if offset < 0 || offset > o.HighWatermark {", "	if offset < 0 || offset > o.LogEndOffset {", "", hunter{dir: "replication", run: "^TestLogStart"}},
 	{"deleted-before-noted", "S10", "log/deleteold.go", "	if err := l.home.store(); err != nil {\n		return 0, err\n	}\n	gone :=", "	gone :=", "", ofLog("^TestDeleteOldSegments")},
-	{"log-start-not-stored", "S10", "log/logstart.go", "	if err := l.failSync(l.home.store()); err != nil {\n		return l.SyncedLogStart(), err\n	}\n", "", "", explorer},
+	{"log-start-not-stored", "S10", "log/logstart.go", "	if err := l.refuseSync(l.home.store()); err != nil {\n		return l.SyncedLogStart(), err\n	}\n", "", "", explorer},
 	{"ages-by-a-clock-that-jumps", "S12", "internal/broker/retention.go", "		if !believeAges {\n			r.Age = -1\n		}\n", "", "", hunter{dir: "internal/broker", run: "^(TestRetention|TestWallClock)"}},
 	{"clock-steps-unseen", "S12", "internal/broker/clock.go", "now.Sub(w.seen), wall.Round(0).Sub(w.shown)", "now.Sub(w.seen), now.Sub(w.seen)", "", hunter{dir: "internal/broker", run: "^(TestRetention|TestWallClock)"}},
 }

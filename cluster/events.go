@@ -18,6 +18,8 @@ type Listener struct {
 	Repair func(RepairStatus)
 	// CompactionFailed says that a log is not compacted for a while, and why; it is tried again later. Status has the logs that are left alone now.
 	CompactionFailed func(CompactionError)
+	// Space says that the node is out of space, by Config.MaxBytes, by Config.ReserveBytes or because the disk has refused a write, and again when it is not. Nothing has to be done but to make space: the node goes on by itself.
+	Space func(SpaceStatus)
 	// Fenced says that the controller considers the node dead, or that the node has not reached a controller for SessionTimeout: it serves nothing until it is back.
 	Fenced func()
 	// Stopped says that the node stopped by itself because it can no longer be right; Node.Err returns the same error.

@@ -255,6 +255,13 @@ func (n *Node) brokerEvents() broker.Events {
 			f(Loss{Topic: topic, TopicID: id, Partition: partition, Epoch: epoch, From: from})
 		}
 	}
+	if f := l.Space; f != nil {
+		ev.Space = func(full bool) {
+			s := n.space()
+			s.Full = full
+			f(s)
+		}
+	}
 	if f := l.CompactionFailed; f != nil {
 		ev.CompactionFailed = func(topic string, partition int32, err error) {
 			f(CompactionError{Topic: topic, Partition: partition, Err: err})

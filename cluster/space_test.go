@@ -1,6 +1,7 @@
 package cluster_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -69,21 +70,68 @@ func TestReserveIsKept(t *testing.T) {
 	disk := vfs.NewMem()
 	disk.SetCapacity(capacity)
 	n := start(t, cluster.Config{FS: disk, Dir: "data", ReserveBytes: reserve})
-	createTopic(t, n, "t", 1)
-	p, err := producer.New(producer.Config{Client: n.Client(), DeliveryTimeout: 300 * time.Millisecond})
+	createTopic(t, n, "t", 20)
+	p, err := producer.New(producer.Config{Client: n.Client(), DeliveryTimeout: 300 * time.Millisecond, Partitioner: producer.Manual{}})
 	require.NoError(t, err)
 	defer p.Close()
 	taken := int64(0)
-	for err == nil {
+	for i := int32(0); err == nil; i++ {
 		require.Less(t, taken, int64(capacity), "the reserve is no limit")
-		_, err = p.Produce(t.Context(), &record.Record{Topic: "t", Value: make([]byte, 100<<10)})
-		taken += 100 << 10
+		_, err = p.Produce(t.Context(), &record.Record{Topic: "t", Partition: i % 20, Value: make([]byte, 10<<10)}) // so little that blocks might be written ahead
+		taken += 10 << 10
 	}
 	require.ErrorIs(t, err, kerr.NotEnoughReplicas)
 	_, free, err := disk.Space("data")
 	require.NoError(t, err)
-	require.GreaterOrEqual(t, free, int64(reserve-200<<10), "after %d bytes", taken)
+	require.GreaterOrEqual(t, free, int64(reserve-400<<10), "after %d bytes", taken)
 	require.Greater(t, taken, int64(3<<20))
 	require.True(t, n.Status().Space.Full)
 	createTopic(t, n, "metadata-goes-on", 3)
+	disk.SetCapacity(0)
+	require.Eventually(t, func() bool { return !n.Status().Space.Full }, 5*time.Second, 10*time.Millisecond, "though nobody asks")
+}
+
+// A disk that refuses a write, with no reserve to tell before: the application is told, and told again when writes succeed; the records that waited are there, once.
+func TestFault_F11_TheDiskRefusesAndTakesAgain(t *testing.T) {
+	disk := vfs.NewMem()
+	events := make(chan cluster.SpaceStatus, 10)
+	n := start(t, cluster.Config{FS: disk, Dir: "data", Events: cluster.Listener{Space: func(s cluster.SpaceStatus) { events <- s }}})
+	createTopic(t, n, "t", 1)
+	p, err := producer.New(producer.Config{Client: n.Client()})
+	require.NoError(t, err)
+	defer p.Close()
+	send := func() error {
+		_, err := p.Produce(t.Context(), &record.Record{Topic: "t", Value: []byte("v")})
+		return err
+	}
+	require.NoError(t, send())
+	disk.SetFault(func(op vfs.Op) error {
+		if op.Kind == vfs.OpWrite && strings.HasPrefix(op.Name, "/data/t-0/") {
+			return vfs.ErrNoSpace
+		}
+		return nil
+	})
+	sent := make(chan error, 1)
+	go func() { sent <- send() }()
+	select {
+	case s := <-events:
+		require.True(t, s.Full)
+	case <-time.After(3 * time.Second):
+		require.Fail(t, "nobody told") // before a round of checkpoints might
+	}
+	require.True(t, n.Status().Space.Full)
+	for _, r := range n.Status().Replicas {
+		require.NoError(t, r.Err)
+	}
+	require.Empty(t, sent)
+	disk.SetFault(nil)
+	require.NoError(t, <-sent)
+	require.False(t, (<-events).Full)
+	require.False(t, n.Status().Space.Full)
+	require.Empty(t, events)
+	for _, r := range n.Status().Replicas {
+		if r.Topic == "t" {
+			require.EqualValues(t, 2, r.Offsets.LogEndOffset)
+		}
+	}
 }

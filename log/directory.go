@@ -149,6 +149,9 @@ func checkNotForeign(fsys vfs.FS, path string) (written time.Time, err error) {
 // LastWritten is when a life of the node before this one wrote a file of the directory for the last time (checkpoints, the marker of a clean stop), by the wall clock of then; zero without such a file.
 func (d *Directory) LastWritten() time.Time { return d.written }
 
+// SetTight tells whether the disk is so full that the logs should write no blocks ahead of their ends.
+func (d *Directory) SetTight(tight bool) { d.home.tight.Store(tight) }
+
 // Path is the directory's name as given to OpenDirectory.
 func (d *Directory) Path() string { return d.home.path }
 

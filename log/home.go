@@ -33,6 +33,8 @@ type home struct {
 	lock   io.Closer
 	open   *segment.Files // bounds the open ones; nil is no bound
 
+	tight atomic.Bool // no blocks are written ahead
+
 	alone       bool  // of one log, which needs nobody to tell it what is committed
 	clean       bool  // the last stop was clean
 	brokerEpoch int64 // that the marker held

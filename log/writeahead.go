@@ -40,5 +40,8 @@ func (l *Log) aheadLocked(size int64) int64 {
 	if l.mu.config.WriteAhead == 0 && l.mu.sinceSync > unsyncedBytes {
 		l.mu.calm, l.mu.ahead = 0, 0
 	}
+	if l.home.tight.Load() {
+		return 0
+	}
 	return l.mu.ahead
 }

@@ -70,6 +70,8 @@ type Events struct {
 	Repair        func(Repair) // damage was found, or what became of it
 	// CompactionFailed: a log is not compacted for a while; see Cleaning.
 	CompactionFailed func(topic string, partition int32, err error)
+	// Space: records are refused for lack of space, or are not any more. Calls come one after the other.
+	Space func(full bool)
 	// PossibleLoss: this node leads a partition from offset from on in an epoch, elected from replicas that may lack acknowledged records.
 	PossibleLoss func(topic string, id log.TopicID, partition, epoch int32, from int64)
 	Fenced       func() // the broker lost its controller and stopped serving, or the controller fenced it
@@ -196,7 +198,7 @@ func New(c Config) (*Broker, error) {
 	b.sessions.cache = newFetchSessions(defaultFetchSessions, dice.Rand())
 	b.applier = newApplier(b)
 	b.isr = newISRProposer(b)
-	b.space.b = b
+	b.space.init(b)
 	b.life = newLifecycle(b)
 	b.cleaner = newCleaner(b)
 	b.scrubber = newScrubber(b)

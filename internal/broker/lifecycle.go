@@ -391,7 +391,7 @@ func (l *lifecycle) periodic(now time.Time) time.Time {
 		}
 		tick = now.Add(l.b.c.LagTime / 2)
 	}
-	if !now.Before(l.nextRetention) || l.b.space.full.Load() && now.After(l.nextRetention.Add(fullInterval-retentionInterval)) {
+	if !now.Before(l.nextRetention) || l.b.space.isFull(now) && now.After(l.nextRetention.Add(fullInterval-retentionInterval)) {
 		_, believe := l.b.clock.look(now)
 		if !believe {
 			l.b.logger.Warn("the wall clock has jumped: nothing is deleted for its age for an hour", "node", l.b.c.NodeID)
@@ -456,6 +456,9 @@ func (b *Broker) checkpoint() {
 	err := b.c.Directory.Checkpoint(b.ctx)
 	if b.ctx.Err() != nil {
 		return // the directory is about to be closed, which says it all
+	}
+	if is[*log.FullError](err) {
+		b.space.met(time.Now())
 	}
 	if err != nil {
 		b.changed.Store(true)

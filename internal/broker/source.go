@@ -58,6 +58,7 @@ func (s *source) Fetch(ctx context.Context, want *replication.FetchRequest, out 
 		}
 		s.session.answered(resp.SessionID)
 		s.translate(resp, out)
+		s.b.space.holdBack(out)
 		if catchesUp {
 			s.noteCaughtUp(out)
 		}

@@ -35,7 +35,7 @@ var diskMutants = []mutant{
 	{"renamed-before-sync", "S8", "log/smallfile.go", "	if err == nil {\n		err = f.Sync()\n	}\n", "", "", explorer},
 	{"rename-not-synced", "S8", "log/smallfile.go", "		return err\n	}\n	return syncDir(fsys, path.Dir(name))\n", "		return err\n	}\n	_ = path.Dir(name)\n	return nil\n", "", explorer},
 	{"segment-name-not-synced", "S8", "log/append.go", "	l.mu.newNames, l.mu.changed = true, true\n", "	l.mu.changed = true\n", "", explorer},
-	{"reserve-ignored", "S11", "internal/broker/space.go", "min(room, free-c.ReserveBytes)", "min(room, free)", "", hunter{dir: "cluster", run: "^(TestFault_F11|TestRetentionMakesRoom|TestReserve)"}},
+	{"reserve-ignored", "S11", "internal/broker/space.go", "min(room, free-keep)", "min(room, free)", "", hunter{dir: "cluster", run: "^(TestFault_F11|TestRetentionMakesRoom|TestReserve)"}},
 	{
 		"space-looked-for-after-append", "S11", "internal/broker/api_00_produce.go", "	default:\n		err = op.b.space.admit(op.now, int64(len(batch)))\n	}\n	if err != nil {\n		s.fail(err)\n		return\n	}\n	op.b.noteChange()\n",
 		"	}\n	if err != nil {\n		s.fail(err)\n		return\n	}\n	op.b.noteChange()\n	defer func() { _ = op.b.space.admit(op.now, int64(len(batch))) }()\n", "",

@@ -1,0 +1,214 @@
+package clustertest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/insynclog/insync/cluster"
+	"github.com/insynclog/insync/cluster/clustertest"
+	"github.com/insynclog/insync/log/record"
+	"github.com/insynclog/insync/producer"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
+)
+
+// spaceLoad produces records of 16 KiB one after the other, and knows which were acknowledged.
+type spaceLoad struct {
+	stop func()
+
+	mu    sync.Mutex
+	acked []string
+}
+
+func (l *spaceLoad) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.acked)
+}
+
+func produceLoad(t *testing.T, c *clustertest.Cluster, topic string) *spaceLoad {
+	p, err := producer.New(producer.Config{Client: c.Client(), DeliveryTimeout: time.Hour})
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	l := &spaceLoad{}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for i := 0; ctx.Err() == nil; i++ {
+			key := fmt.Sprint(i)
+			_, err := p.Produce(context.Background(), &record.Record{Topic: topic, Key: []byte(key), Value: make([]byte, 16<<10)})
+			if assert.NoError(t, err) {
+				l.mu.Lock()
+				l.acked = append(l.acked, key)
+				l.mu.Unlock()
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+	})
+	l.stop = sync.OnceFunc(func() {
+		cancel()
+		wg.Wait()
+		require.NoError(t, p.Close())
+	})
+	t.Cleanup(cancel)
+	return l
+}
+
+// spaceEvents are what the nodes told of their space, by node.
+type spaceEvents struct {
+	mu   sync.Mutex
+	full map[int32][]bool
+}
+
+func (e *spaceEvents) of(id int32) []bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return append([]bool(nil), e.full[id]...)
+}
+
+const spaceReserve = 4 << 20
+
+// leave gives a node's disk so many bytes more than it has used; negative is no limit.
+func leave(t *testing.T, c *clustertest.Cluster, id int32, bytes int64) {
+	disk := c.Disk(id)
+	disk.SetCapacity(0)
+	if bytes < 0 {
+		return
+	}
+	total, free, err := disk.Space("data")
+	require.NoError(t, err)
+	disk.SetCapacity(total - free + bytes)
+}
+
+// One disk after the other is full, at last all, under load, and then there is space again. What can go on does, producers wait, nothing acknowledged is lost, and nobody has to be restarted.
+func TestFault_F11_FullDisksOfACluster(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		events := &spaceEvents{full: map[int32][]bool{}}
+		c := clustertest.New(t, clustertest.Config{Nodes: 3, Seed: 11, Node: func(n *cluster.Config) {
+			id := n.NodeID
+			n.ReserveBytes = spaceReserve
+			n.Topic.SegmentBytes = 1 << 20
+			n.Events.Space = func(s cluster.SpaceStatus) {
+				events.mu.Lock()
+				defer events.mu.Unlock()
+				events.full[id] = append(events.full[id], s.Full)
+			}
+			n.Events.ReplicaOffline = func(e cluster.ReplicaError) { t.Errorf("node %d: %v", id, e) }
+			n.Events.Stopped = func(err error) { t.Errorf("node %d stopped: %v", id, err) }
+		}})
+		admin := cluster.NewAdmin(c.Client())
+		c.CreateTopic("t", 1, 3)
+		leader := c.Leader("t", 0)
+		follower, third := leader%3+1, (leader+1)%3+1
+		l := produceLoad(t, c, "t")
+		defer l.stop()
+		progress := func(what string) {
+			t.Helper()
+			from := l.count()
+			c.Await(what, func() bool { return l.count() > from+5 })
+		}
+		full := func(id int32) func() bool { return func() bool { return c.Node(id).Status().Space.Full } }
+		told := func(id int32, want ...bool) {
+			t.Helper()
+			c.Await("the event", func() bool { return len(events.of(id)) >= len(want) })
+			require.Equal(t, want, events.of(id), "node %d", id)
+		}
+		topics := 0
+		metadata := func() {
+			t.Helper()
+			topics++
+			require.NoError(t, admin.CreateTopic(t.Context(), cluster.TopicSpec{Name: fmt.Sprint("new", topics), Partitions: 1, ReplicationFactor: 1}))
+		}
+		produceOnce := func(topic string, partition int32) error {
+			p, err := producer.New(producer.Config{Client: c.Client(), DeliveryTimeout: time.Second, Partitioner: producer.Manual{}})
+			require.NoError(t, err)
+			defer p.Close()
+			_, err = p.Produce(t.Context(), &record.Record{Topic: topic, Partition: partition, Key: []byte("once"), Value: make([]byte, 16<<10)})
+			return err
+		}
+		progress("the load")
+
+		// A follower: it leaves the in-sync set, and the others go on.
+		leave(t, c, follower, spaceReserve/2+1<<20)
+		c.Await("the follower is full", full(follower))
+		c.AwaitISR("t", 0, 2)
+		progress("two go on")
+		metadata()
+		told(follower, true)
+		_, free, err := c.Disk(follower).Space("data")
+		require.NoError(t, err)
+		require.Greater(t, free, int64(spaceReserve/4), "the reserve is for metadata")
+		leave(t, c, follower, -1)
+		c.AwaitISR("t", 0, 3)
+		told(follower, true, false)
+
+		// The leader: clients are told to come again, reads and other partitions go on.
+		c.CreateTopic("others", 3, 3)
+		elsewhere := int32(0)
+		for c.Leader("others", elsewhere) == leader {
+			elsewhere++
+		}
+		leave(t, c, leader, spaceReserve+4<<20)
+		c.Await("the leader is full", full(leader))
+		require.ErrorIs(t, produceOnce("t", 0), kerr.NotEnoughReplicas)
+		stuck := l.count()
+		require.NotEmpty(t, c.ReadAll("t"))
+		metadata()
+		c.Await("a partition that another leads goes on", func() bool { return produceOnce("others", elsewhere) == nil })
+		require.Equal(t, c.Leader("t", 0), leader)
+		require.LessOrEqual(t, l.count(), stuck+1)
+		// Retention makes space, and that is all it takes.
+		keep := fmt.Sprint(256 << 10)
+		require.NoError(t, admin.AlterTopicConfigs(t.Context(), "t", map[string]*string{"retention.bytes": &keep}))
+		progress("retention has made space")
+		forever := "-1"
+		require.NoError(t, admin.AlterTopicConfigs(t.Context(), "t", map[string]*string{"retention.bytes": &forever}))
+		leave(t, c, leader, -1)
+		told(leader, true, false)
+		progress("the load")
+
+		// All of them: nothing is taken, all the rest goes on.
+		for _, id := range []int32{leader, follower, third} {
+			leave(t, c, id, spaceReserve+4<<20)
+		}
+		c.Await("the leader is full", full(leader))
+		require.ErrorIs(t, produceOnce("t", 0), kerr.NotEnoughReplicas)
+		c.Await("others are full", func() bool { return errors.Is(produceOnce("others", elsewhere), kerr.NotEnoughReplicas) })
+		stuck = l.count()
+		time.Sleep(time.Minute)
+		require.LessOrEqual(t, l.count(), stuck+1)
+		require.NotEmpty(t, c.ReadAll("t"))
+		metadata()
+		for _, id := range []int32{leader, follower, third} {
+			leave(t, c, id, -1)
+		}
+		progress("there is space again")
+		l.stop()
+		c.AwaitISR("t", 0, 3)
+		told(leader, true, false, true, false)
+		start := int64(-1)
+		have := map[string]bool{}
+		for _, r := range c.ReadAll("t") {
+			if start < 0 {
+				start = r.Offset
+			}
+			have[string(r.Key)] = true
+		}
+		var lost []string
+		for _, key := range l.acked {
+			if !have[key] {
+				lost = append(lost, key)
+			}
+		}
+		// What retention took is from before the third part; the records are in the order of their numbers.
+		for i, key := range lost {
+			require.Equal(t, l.acked[i], key, "acknowledged, and lost")
+		}
+		require.Less(t, len(lost), stuck)
+	})
+}

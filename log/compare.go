@@ -22,8 +22,8 @@ func (l *Log) SealedRanges() (list []Range) {
 	return list
 }
 
-// HashRange is the xxhash64 of the batches of a range; ok is false if no batch begins or ends at its borders. Every batch is checked. Errors: as Read, *DamagedError.
-func (l *Log) HashRange(r Range) (hash uint64, ok bool, err error) {
+// HashRange is the xxhash64 of the batches of a range; ok is false if no batch begins or ends at its borders. Every batch is checked. Errors: as Read, *DamagedError, what Pace returned.
+func (l *Log) HashRange(r Range, c Scrubber) (hash uint64, ok bool, err error) {
 	h := xxhash.New()
 	var buf []byte
 	for offset := r.From; offset < r.To; {
@@ -35,7 +35,12 @@ func (l *Log) HashRange(r Range) (hash uint64, ok bool, err error) {
 			sl.Release()
 			return 0, false, nil
 		}
-		buf, err = sl.Append(buf[:0])
+		if c.Pace != nil {
+			err = c.Pace(int(sl.Len()))
+		}
+		if err == nil {
+			buf, err = sl.Append(buf[:0])
+		}
 		if err == nil {
 			err = sl.Check(buf)
 		}

@@ -148,7 +148,7 @@ func (b *Broker) batchesOf(req *RangeRequest) ([]byte, error) {
 		if req.End > bound {
 			return nil, replication.ErrOffsetNotAvailable
 		}
-		hash, ok, err := l.HashRange(log.Range{From: req.Offset, To: req.End})
+		hash, ok, err := l.HashRange(log.Range{From: req.Offset, To: req.End}, log.Scrubber{})
 		if err != nil || !ok {
 			return nil, err
 		}

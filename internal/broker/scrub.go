@@ -20,6 +20,9 @@ const (
 	defaultScrubRate     = 16 << 20 // bytes a second
 	scrubDelay           = time.Minute
 
+	// scrubLogCost is what going to a log and its small files costs, in bytes of reading: thousands of logs that are nearly empty are gone through in their time, too.
+	scrubLogCost = 64 << 10
+
 	mendRetryMin = 100 * time.Millisecond
 	mendRetryMax = time.Minute
 
@@ -153,7 +156,7 @@ func (s *scrubber) pass() (left []*partition) {
 		return s.b.ctx.Err()
 	}
 	for _, p := range s.b.replicas.all() {
-		if s.b.ctx.Err() == nil && !s.look(p, log.Scrubber{Pace: pace}) {
+		if pace(scrubLogCost) == nil && !s.look(p, log.Scrubber{Pace: pace}) {
 			left = append(left, p)
 		}
 	}
@@ -182,7 +185,7 @@ func (s *scrubber) look(p *partition, c log.Scrubber) bool {
 		s.note(p, log.Damage{Path: name, Reason: errDerived}, s.b.c.NodeID, nil)
 	}
 	if len(r.Damage) == 0 {
-		if s.compare(p, l); len(l.Damage()) == 0 {
+		if s.compare(p, l, c); len(l.Damage()) == 0 {
 			return true
 		}
 		r.Damage = l.Damage()
@@ -194,7 +197,7 @@ func (s *scrubber) look(p *partition, c log.Scrubber) bool {
 }
 
 // compare holds rolled segments against those of the other replicas, once: what has changed before it was sealed, and shows in nothing else, is known by being different. Two that agree are believed.
-func (s *scrubber) compare(p *partition, l *log.Log) {
+func (s *scrubber) compare(p *partition, l *log.Log, c log.Scrubber) {
 	nodes := s.sources(p)
 	if len(nodes) < 2 {
 		return
@@ -206,7 +209,7 @@ func (s *scrubber) compare(p *partition, l *log.Log) {
 		if p.compared[r] || s.b.ctx.Err() != nil {
 			continue
 		}
-		own, ok, err := l.HashRange(r)
+		own, ok, err := l.HashRange(r, c)
 		if err != nil || !ok {
 			continue
 		}

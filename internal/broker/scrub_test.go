@@ -3,6 +3,7 @@ package broker
 import (
 	"encoding/binary"
 	"hash/crc32"
+	"strings"
 	"testing"
 	"time"
 
@@ -128,5 +129,54 @@ func TestReplicasAreCompared(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		require.Len(t, lead.Repairs(), 1, "once")
+	})
+}
+
+// Logs that are nearly empty are gone through at the same rate as large ones, the first time, when they are sealed and compared, and later.
+func TestManyTinyLogsArePaced(t *testing.T) {
+	const logs = 60
+	bubble(t, func(t *testing.T) {
+		h := newHarness(t, 1, func(_ int32, c *Config) { c.ScrubInterval, c.ScrubRate = -1, 1 << 20 })
+		h.create(1, "t", logs, 1)
+		n := h.nodes[1]
+		for p := range int32(logs) {
+			h.leader("t", p).mustProduce("t", p, "v")
+			r, _ := n.Replica("t", p)
+			require.NoError(t, r.Log().Roll())
+			n.mustProduce("t", p, "w")
+		}
+		for range 2 {
+			began := time.Now()
+			n.Scrub()
+			h.await(func() bool { return !n.scrubber.running.Load() })
+			took := time.Since(began)
+			assert.InDelta(t, float64(logs*scrubLogCost)/(1<<20), took.Seconds(), 0.5)
+		}
+	})
+}
+
+// The first time a rolled segment is read twice, to be checked and to be compared with the other replicas': both at the rate.
+func TestComparingIsPaced(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := newHarness(t, 3, func(_ int32, c *Config) { c.ScrubInterval, c.ScrubRate = -1, 1 << 20 })
+		h.create(1, "t", 1, 3)
+		lead := h.leader("t", 0)
+		for range 20 {
+			lead.mustProduce("t", 0, strings.Repeat("v", 100<<10))
+		}
+		h.isr("t", 0, 3)
+		time.Sleep(time.Second)
+		for _, n := range h.nodes {
+			r, _ := n.Replica("t", 0)
+			require.NoError(t, r.Log().Roll())
+		}
+		lead.mustProduce("t", 0, "d")
+		time.Sleep(time.Second)
+		for _, times := range []float64{2, 1} {
+			began := time.Now()
+			lead.Scrub()
+			h.await(func() bool { return !lead.scrubber.running.Load() })
+			assert.InDelta(t, times*20*100/1024, time.Since(began).Seconds(), 0.5)
+		}
 	})
 }

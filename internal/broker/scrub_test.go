@@ -136,7 +136,7 @@ func TestReplicasAreCompared(t *testing.T) {
 func TestManyTinyLogsArePaced(t *testing.T) {
 	const logs = 60
 	bubble(t, func(t *testing.T) {
-		h := newHarness(t, 1, func(_ int32, c *Config) { c.ScrubInterval, c.ScrubRate = -1, 1 << 20 })
+		h := newHarness(t, 1, func(_ int32, c *Config) { c.ScrubInterval, c.ScrubRate = -1, 1<<20 })
 		h.create(1, "t", logs, 1)
 		n := h.nodes[1]
 		for p := range int32(logs) {
@@ -158,7 +158,7 @@ func TestManyTinyLogsArePaced(t *testing.T) {
 // The first time a rolled segment is read twice, to be checked and to be compared with the other replicas': both at the rate.
 func TestComparingIsPaced(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		h := newHarness(t, 3, func(_ int32, c *Config) { c.ScrubInterval, c.ScrubRate = -1, 1 << 20 })
+		h := newHarness(t, 3, func(_ int32, c *Config) { c.ScrubInterval, c.ScrubRate = -1, 1<<20 })
 		h.create(1, "t", 1, 3)
 		lead := h.leader("t", 0)
 		for range 20 {

@@ -67,15 +67,22 @@ func (m *memory) give(n int) {
 	}
 }
 
-// grantLocked lets those in who fit, in their order. What is larger than everything waits until there is nothing else.
+// grantLocked lets those in who fit: whose frame has the most already first, for it is the next to be done and to give everything back; else in their order. Many frames that each got a little would all wait for
+// each other. What is larger than everything waits until there is nothing else.
 func (m *memory) grantLocked() {
 	for len(m.mu.queue) > 0 {
-		a := m.mu.queue[0]
+		best := 0
+		for i, a := range m.mu.queue {
+			if a.held > m.mu.queue[best].held {
+				best = i
+			}
+		}
+		a := m.mu.queue[best]
 		if used := m.used.Add(a.want); used > m.max && used > a.want {
 			m.used.Add(-a.want)
 			return
 		}
-		m.removeLocked(0)
+		m.removeLocked(best)
 		close(a.granted)
 	}
 }

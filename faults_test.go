@@ -85,3 +85,29 @@ func TestFaultMatrix(t *testing.T) {
 		require.NoError(t, os.WriteFile(file, []byte(before+begin+out.String()+end+after), 0o644))
 	}
 }
+
+var namedTest = regexp.MustCompile("`([a-z/]+)`: `(Test\\w+)`")
+
+// TestDamagePage holds the tests that docs/damage.md names against those that there are.
+func TestDamagePage(t *testing.T) {
+	have := map[string]bool{}
+	for _, s := range load(t) {
+		if !s.test() {
+			continue
+		}
+		for _, d := range s.Decls {
+			if f, ok := d.(*ast.FuncDecl); ok && f.Recv == nil {
+				have[s.pkg+" "+f.Name.Name] = true
+			}
+		}
+	}
+	page, err := os.ReadFile("docs/damage.md")
+	require.NoError(t, err)
+	named := namedTest.FindAllStringSubmatch(string(page), -1)
+	require.Greater(t, len(named), 20)
+	for _, m := range named {
+		if !have[m[1]+" "+m[2]] {
+			t.Errorf("docs/damage.md names a test that there is not: %s of %s", m[2], m[1])
+		}
+	}
+}

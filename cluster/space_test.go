@@ -2,6 +2,7 @@ package cluster_test
 
 import (
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -105,12 +106,22 @@ func TestFault_F11_TheDiskRefusesAndTakesAgain(t *testing.T) {
 		return err
 	}
 	require.NoError(t, send())
-	disk.SetFault(func(op vfs.Op) error {
-		if op.Kind == vfs.OpWrite && strings.HasPrefix(op.Name, "/data/t-0/") {
-			return vfs.ErrNoSpace
-		}
-		return nil
-	})
+	refuse := func(err error) {
+		disk.SetFault(func(op vfs.Op) error {
+			if op.Kind == vfs.OpWrite && strings.HasPrefix(op.Name, "/data/t-0/") {
+				return err
+			}
+			return nil
+		})
+	}
+	refuse(syscall.EMFILE)
+	hasty, err := producer.New(producer.Config{Client: n.Client(), DeliveryTimeout: 200 * time.Millisecond})
+	require.NoError(t, err)
+	_, err = hasty.Produce(t.Context(), &record.Record{Topic: "t", Value: []byte("v")})
+	require.ErrorIs(t, err, kerr.NotEnoughReplicas)
+	require.NoError(t, hasty.Close())
+	require.False(t, n.Status().Space.Full, "it is not space that there is none of")
+	refuse(vfs.ErrNoSpace)
 	sent := make(chan error, 1)
 	go func() { sent <- send() }()
 	select {

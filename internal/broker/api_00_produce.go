@@ -249,9 +249,7 @@ func (op *produceOp) timeOut() {
 // complete takes the replica's answer for one partition.
 func (s *produceSlot) complete(res replication.AppendResult) {
 	if res.Err != nil {
-		if is[*log.FullError](res.Err) {
-			s.op.b.space.met(s.op.now)
-		}
+		s.op.b.space.met(s.op.now, res.Err)
 		s.fail(res.Err)
 		return
 	}

@@ -457,9 +457,7 @@ func (b *Broker) checkpoint() {
 	if b.ctx.Err() != nil {
 		return // the directory is about to be closed, which says it all
 	}
-	if is[*log.FullError](err) {
-		b.space.met(time.Now())
-	}
+	b.space.met(time.Now(), err)
 	if err != nil {
 		b.changed.Store(true)
 		b.logger.Error("cannot write checkpoints", "error", err)

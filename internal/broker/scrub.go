@@ -311,10 +311,7 @@ func (s *scrubber) request(node int32, req *RangeRequest) ([]byte, error) {
 
 // complain tells a leader that what it sent is damaged.
 func (b *Broker) complain(leader int32, topic string, index int32, offset int64, err error) {
-	if is[*log.FullError](err) {
-		b.space.met(time.Now())
-		return
-	}
+	b.space.met(time.Now(), err)
 	p := b.replicas.get(topic, index)
 	if p == nil || !is[*record.CorruptError](err) {
 		return

@@ -1,10 +1,12 @@
 package broker
 
 import (
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/insynclog/insync/internal/vfs"
 	"github.com/insynclog/insync/log"
 	"github.com/insynclog/insync/replication"
 )
@@ -111,8 +113,11 @@ func (s *space) room(a *allowance, limit int64) int64 {
 	return room
 }
 
-// met takes the news that the disk has refused a write.
-func (s *space) met(now time.Time) {
+// met takes the error of a write, which may be that the disk is full.
+func (s *space) met(now time.Time, err error) {
+	if e, ok := errors.AsType[*log.FullError](err); !ok || !vfs.IsNoSpace(e) { // it may be descriptors that there are none of
+		return
+	}
 	s.refused.Store(int64(now.Sub(s.b.began) + diskFullFor))
 	s.watch()
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -115,11 +116,14 @@ func TestCheckpointEndsWithItsContext(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	seen := map[string]bool{}
+	var mu sync.Mutex // logs are closed side by side
 	disk.SetFault(func(op vfs.Op) error {
 		if op.Kind.Changes() {
 			_, of, _ := strings.Cut(op.Name, "/d/")
 			of, _, _ = strings.Cut(of, "/")
+			mu.Lock()
 			seen[of] = true
+			mu.Unlock()
 			cancel()
 		}
 		return nil

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -266,10 +267,10 @@ func TestLogStartWaitsForSpace(t *testing.T) {
 			c.produce(0, fmt.Sprint(i))
 		}
 		c.settled()
-		hits := 0
+		var hits atomic.Int32
 		c.node(2).disk.SetFault(func(op vfs.Op) error {
 			if op.Kind == vfs.OpWrite && strings.HasSuffix(op.Name, ".tmp") {
-				hits++
+				hits.Add(1)
 				return vfs.ErrNoSpace
 			}
 			return nil
@@ -279,8 +280,8 @@ func TestLogStartWaitsForSpace(t *testing.T) {
 		full := c.node(2).replica(0)
 		await(t, "the follower is told", func() bool { return full.Log().Offsets().LogStartOffset == 4 })
 		time.Sleep(time.Second)
-		require.Greater(t, hits, 3, "it tries again")
-		require.Less(t, hits, 30, "in its own time")
+		require.Greater(t, hits.Load(), int32(3), "it tries again")
+		require.Less(t, hits.Load(), int32(30), "in its own time")
 		require.NoError(t, full.Status().Err)
 		assert.Zero(t, full.Log().SyncedLogStart())
 

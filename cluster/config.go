@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/insynclog/insync/internal/broker"
 	"github.com/insynclog/insync/internal/controller"
 	"github.com/insynclog/insync/internal/vfs"
 	"github.com/insynclog/insync/transport"
@@ -82,6 +83,9 @@ type Config struct {
 
 	// ReplicaLagTime is how long a follower may lag before it leaves the ISR (Kafka: replica.lag.time.max.ms). 0 means 30 s.
 	ReplicaLagTime time.Duration
+	// SlowSync is what a sync of the disk may take: where most take as long, for 20 times that, the node is not waited for any more. It leaves the in-sync sets that are large enough without it (MinInSyncReplicas that are not slow
+	// remain), gives what it leads in them to others, and comes back when its disk was fast for 60 times that. Kafka waits for such a node as long as it keeps up in ReplicaLagTime. 0 means 500 ms, negative never.
+	SlowSync time.Duration
 	// ScrubInterval is how often everything that is stored is read and checked. 0 means once a day, negative never.
 	ScrubInterval time.Duration
 	// ScrubRate is how many bytes a second that reads. 0 means 16 MiB, negative unlimited.
@@ -201,6 +205,7 @@ func (c Config) withDefaults() Config {
 	def(&c.SessionTimeout, 9*time.Second)
 	def(&c.ElectionTimeout, time.Second)
 	def(&c.ReplicaLagTime, 30*time.Second)
+	def(&c.SlowSync, broker.DefaultSlowSync)
 	return c
 }
 

@@ -22,6 +22,8 @@ type Listener struct {
 	Space func(SpaceStatus)
 	// Fenced says that the controller considers the node dead, or that the node has not reached a controller for SessionTimeout: it serves nothing until it is back.
 	Fenced func()
+	// SlowDisk says that the node asks not to be waited for, because its disk is slow (Config.SlowSync), and with false that this is over.
+	SlowDisk func(slow bool)
 	// Stopped says that the node stopped by itself because it can no longer be right; Node.Err returns the same error.
 	Stopped func(error)
 }

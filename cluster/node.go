@@ -91,7 +91,7 @@ func (n *Node) build(ctx context.Context) error {
 	} else if fs == nil {
 		fs = vfs.OS()
 	}
-	n.disk = vfs.NewWatch(fs)
+	n.disk = vfs.NewWatch(fs, max(c.SlowSync, 0))
 	fs = n.disk
 	var err error
 	if n.dir, err = log.OpenDirectory(dir, log.DirectoryConfig{FS: fs, NodeID: c.NodeID, Logger: c.Logger, MaxOpenSegments: c.MaxOpenSegments}); err != nil {
@@ -139,7 +139,7 @@ func (n *Node) build(ctx context.Context) error {
 		NodeID: c.NodeID, Addr: n.addr, Rack: c.Rack, Voters: addrs, Join: c.Join, Directory: n.dir, Commit: n.commit, Network: network,
 		Credentials: credentials, ACLs: security.ACLs,
 		Static: c.static(), AutoCreate: c.AutoCreateTopics,
-		HeartbeatInterval: c.HeartbeatInterval, SessionTimeout: c.SessionTimeout, LagTime: c.ReplicaLagTime, Stalled: n.disk.Stalled,
+		HeartbeatInterval: c.HeartbeatInterval, SessionTimeout: c.SessionTimeout, LagTime: c.ReplicaLagTime, Stalled: n.disk.Stalled, Syncs: func() broker.Syncs { return broker.Syncs(n.disk.Syncs()) }, SlowSync: c.SlowSync,
 		ScrubInterval: c.ScrubInterval, ScrubRate: c.ScrubRate,
 		MaxBytes: c.MaxBytes, ReserveBytes: c.ReserveBytes, Wall: c.Wall, Levels: c.Levels,
 		Events: n.brokerEvents(), Logger: c.Logger,
@@ -225,7 +225,7 @@ func (n *Node) fail(err error) {
 // brokerEvents translates the application's Listener.
 func (n *Node) brokerEvents() broker.Events {
 	l := n.cfg.Events
-	ev := broker.Events{Fenced: l.Fenced, Failed: n.fail}
+	ev := broker.Events{Fenced: l.Fenced, SlowDisk: l.SlowDisk, Failed: n.fail}
 	if f := l.LeaderChanged; f != nil {
 		ev.LeaderChanged = func(topic string, partition, leader, epoch int32) {
 			f(LeaderChange{Topic: topic, Partition: partition, Leader: leader, Epoch: epoch})

@@ -19,6 +19,7 @@ type Status struct {
 	Addr        string // "" if the node does not listen
 	BrokerEpoch int64
 	Fenced      bool    // it has been without a controller for a session timeout, or knows that the controller fenced it: it serves nobody
+	SlowDisk    bool    // its disk is so slow that it asked not to be waited for; see Config.SlowSync
 	Controller  int32   // active controller, -1 unknown
 	Term        int64   // raft term of the metadata quorum
 	Metadata    int64   // offset of the metadata log up to which this node has applied
@@ -136,6 +137,7 @@ func (n *Node) Status() Status {
 	img := n.ctl.Image()
 	s.ClusterID, s.Metadata, s.BrokerEpoch = img.ClusterID, img.Offset, n.broker.BrokerEpoch()
 	s.Fenced = n.broker.Fenced()
+	s.SlowDisk = n.broker.SlowDisk()
 	s.Level, s.Known = img.Level, n.cfg.Levels.Highest()
 	s.Voters, s.Observers = img.Quorum.Voters(), img.Quorum.Observers()
 	if id, term, ok := n.ctl.Leader(); ok {

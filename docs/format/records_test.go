@@ -138,9 +138,9 @@ func (v *verifier) metadataKinds() {
 			"brokerId": int64(1), "brokerEpoch": int64(2), "incarnationId": raw(0), "directoryId": raw(0), "address": "", "rack": "", "fenced": int64(0), "inControlledShutdown": int64(0),
 			"directoryOffline": int64(1), "tags": none,
 		}},
-		{0, &machine.RegisterBroker{Broker: machine.Broker{ID: 1, Known: 3}}, values{
+		{0, &machine.RegisterBroker{Broker: machine.Broker{ID: 1, Known: 3, SlowDisk: true}}, values{
 			"brokerId": int64(1), "brokerEpoch": int64(0), "incarnationId": raw(0), "directoryId": raw(0), "address": "", "rack": "", "fenced": int64(0), "inControlledShutdown": int64(0),
-			"directoryOffline": int64(0), "tags": map[int64][]byte{0: {6}},
+			"directoryOffline": int64(0), "tags": map[int64][]byte{0: {6}, 1: {}},
 		}},
 		{1, &machine.UnregisterBroker{ID: 1, Epoch: 700}, values{"brokerId": int64(1), "brokerEpoch": int64(700), "tags": none}},
 		{2, &machine.TopicRecord{Name: "t", ID: id(9)}, values{"name": "t", "topicId": raw(9), "tags": none}},
@@ -187,6 +187,9 @@ func (v *verifier) metadataKinds() {
 		{17, &machine.BrokerChange{ID: 1, Epoch: 2, DirectoryOffline: machine.Set}, values{
 			"brokerId": int64(1), "brokerEpoch": int64(2), "fenced": int64(0), "inControlledShutdown": int64(0), "directoryOffline": int64(1), "tags": none,
 		}},
+		{17, &machine.BrokerChange{ID: 1, Epoch: 2, SlowDisk: machine.Unset}, values{
+			"brokerId": int64(1), "brokerEpoch": int64(2), "fenced": int64(0), "inControlledShutdown": int64(0), "directoryOffline": int64(0), "tags": map[int64][]byte{0: {0xff}},
+		}},
 		{18, &machine.ACLRecord{Binding: binding}, bound},
 		{19, &machine.RemoveACL{Binding: binding}, bound},
 		{22, &machine.RemoveScram{User: machine.ScramUser{Name: "eve", Mechanism: sasl.ScramSHA256}}, values{"user": "eve", "mechanism": int64(sasl.ScramSHA256), "tags": none}},
@@ -219,6 +222,10 @@ func (v *verifier) metadataKinds() {
 		if r, ok := x.record.(*machine.RegisterBroker); ok && r.Known > 0 {
 			tags, _ := bodies[0]["tags"].(map[int64][]byte)
 			v.fields("known", v.decode("metadata.known", tags[0]), values{"known": int64(3)})
+		}
+		if r, ok := x.record.(*machine.BrokerChange); ok && r.SlowDisk != machine.Keep {
+			tags, _ := bodies[0]["tags"].(map[int64][]byte)
+			v.fields("slow", v.decode("metadata.slow", tags[0]), values{"slowDisk": int64(-1)})
 		}
 		if q, ok := x.record.(*machine.QuorumRecord); ok && q.Joint() {
 			tags, _ := bodies[0]["tags"].(map[int64][]byte)

@@ -255,7 +255,7 @@ func (a *applier) openOne(s *localState) {
 		p.replica, err = replication.New(replication.Config{
 			NodeID: b.c.NodeID, Topic: p.topic, Partition: p.index, TopicID: p.id, Log: l, Commit: b.c.Commit,
 			Settings: b.replicaSettings(s.conf, s.state.Factor()),
-			Eligible: b.eligible, BrokerEpoch: b.brokerEpochOf, ProposeISR: b.isr.propose,
+			Eligible: b.eligibleIn(p), BrokerEpoch: b.brokerEpochOf, ProposeISR: b.isr.propose,
 			Events: b.replicaEvents(), Logger: b.c.Logger,
 		})
 	}

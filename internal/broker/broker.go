@@ -42,7 +42,11 @@ type Config struct {
 
 	HeartbeatInterval time.Duration // broker.heartbeat.interval.ms; 0 = 2 s
 	// Stalled is for how long an operation of the disk has not returned, 0 without one. Beyond a session timeout the broker asks to be fenced, for as long as that lasts. Nil: nobody knows.
-	Stalled        func() time.Duration
+	Stalled func() time.Duration
+	// Syncs counts the syncs of the disk. Where most take SlowSync for a while the broker asks not to be waited for: see diskPace. Nil: nobody knows.
+	Syncs    func() Syncs
+	SlowSync time.Duration // 0 = DefaultSlowSync, negative = never
+
 	SessionTimeout time.Duration // broker.session.timeout.ms; 0 = 9 s: without a controller for that long the broker stops serving
 	LagTime        time.Duration // replica.lag.time.max.ms; 0 = 30 s
 	FetchMaxWait   time.Duration // replica.fetch.wait.max.ms; 0 = 500 ms
@@ -74,7 +78,8 @@ type Events struct {
 	Space func(full bool)
 	// PossibleLoss: this node leads a partition from offset from on in an epoch, elected from replicas that may lack acknowledged records.
 	PossibleLoss func(topic string, id log.TopicID, partition, epoch int32, from int64)
-	Fenced       func() // the broker lost its controller and stopped serving, or the controller fenced it
+	SlowDisk     func(slow bool) // the disk became slow, or is as fast as before
+	Fenced       func()          // the broker lost its controller and stopped serving, or the controller fenced it
 	// Failed: a bug (a panic on one of the broker's goroutines) ended its service. The node should be closed, from another goroutine.
 	Failed func(err error)
 }
@@ -89,6 +94,9 @@ func (c Config) withDefaults() Config {
 	def(&c.SessionTimeout, 9*time.Second)
 	def(&c.LagTime, 30*time.Second)
 	def(&c.FetchMaxWait, 500*time.Millisecond)
+	if c.SlowSync == 0 {
+		c.SlowSync = DefaultSlowSync
+	}
 	if c.ScrubInterval == 0 {
 		c.ScrubInterval = defaultScrubInterval
 	}
@@ -458,10 +466,21 @@ func (b *Broker) noteChange() {
 	}
 }
 
-// eligible is replication.Config.Eligible.
-func (b *Broker) eligible(id int32, epoch int64) bool {
-	n := b.metadataImage().Brokers[id]
-	return n != nil && !n.Fenced && !n.InControlledShutdown && (epoch < 0 || n.Epoch == epoch)
+// eligibleIn is replication.Config.Eligible of a partition. A broker whose disk is slow may join only where it is needed: the high watermark would wait for it.
+func (b *Broker) eligibleIn(p *partition) func(id int32, epoch int64) bool {
+	return func(id int32, epoch int64) bool {
+		img := b.metadataImage()
+		n := img.Brokers[id]
+		if n == nil || n.Fenced || n.InControlledShutdown || epoch >= 0 && n.Epoch != epoch {
+			return false
+		}
+		t := img.TopicIDs[p.id]
+		if !n.SlowDisk || t == nil || int(p.index) >= len(t.Partitions) {
+			return true
+		}
+		now := t.Partitions[p.index]
+		return slices.Contains(now.ISR, id) || !img.Spares(t, now, id, b.c.Static)
+	}
 }
 
 // brokerEpochOf is replication.Config.BrokerEpoch.

@@ -37,6 +37,7 @@ type lifecycle struct {
 	epoch       atomic.Int64  // broker epoch, -1 before registration
 	servedUntil atomic.Int64  // nanoseconds since b.began: the sending of the last heartbeat to which the controller said that the broker is not fenced, plus the session timeout
 	heldBack    atomic.Bool   // the last answer said that the broker is fenced, whatever metadata says here
+	slow        atomic.Bool   // the disk, see diskPace
 	hung        atomic.Bool   // the disk has not answered for a session timeout
 	kicked      chan struct{} // holds one: heartbeat now
 
@@ -50,6 +51,7 @@ type lifecycle struct {
 	// of Start and, after it, of run
 	incarnation    [16]byte
 	lossy          bool // what is registered next
+	pace           diskPace
 	lastCheckpoint time.Time
 	nextRetention  time.Time
 	nextClean      time.Time
@@ -62,6 +64,7 @@ type lifecycle struct {
 func newLifecycle(b *Broker) *lifecycle {
 	l := &lifecycle{b: b, kicked: make(chan struct{}, 1), allowed: make(chan struct{}), fenced: true} // a new broker is
 	l.epoch.Store(-1)
+	l.pace.bound, l.pace.every = b.c.SlowSync, b.c.HeartbeatInterval
 	return l
 }
 
@@ -234,6 +237,9 @@ func (l *lifecycle) heartbeat() error {
 	req := kmsg.NewPtrBrokerHeartbeatRequest()
 	req.BrokerID, req.BrokerEpoch, req.CurrentMetadataOffset, req.WantShutdown = b.c.NodeID, l.epoch.Load(), offset, leaving
 	req.WantFence = l.stalled()
+	if l.slowDisk() && !leaving {
+		controller.SetSlowDisk(req)
+	}
 	b.c.Levels.SetStillKnown(req)
 	if ends := b.leaderless.ends(); len(ends) > 0 {
 		controller.SetLogEnds(req, ends)

@@ -83,6 +83,9 @@ func SetLogEnds(req *kmsg.BrokerHeartbeatRequest, ends []LogEnd) { machine.SetLo
 // SetRebooted says in a registration that the operating system was started anew since the broker's last life, or may have been.
 func SetRebooted(req *kmsg.BrokerRegistrationRequest) { machine.SetRebooted(req) }
 
+// SetSlowDisk says in a heartbeat that the broker's disk is slow.
+func SetSlowDisk(req *kmsg.BrokerHeartbeatRequest) { machine.SetSlowDisk(req) }
+
 // What a JoinRequest is for, and what a node says of itself.
 const (
 	AskMember    = machine.AskMember

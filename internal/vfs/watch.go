@@ -13,10 +13,44 @@ type Watch struct {
 	mu    sync.Mutex
 	next  uint64
 	began map[uint64]time.Time // of operations under way
+	bound time.Duration
+	syncs Syncs
 }
 
-// NewWatch watches fs. What is opened before is not watched.
-func NewWatch(fs FS) *Watch { return &Watch{FS: fs, began: map[uint64]time.Time{}} }
+// Syncs counts syncs that have returned.
+type Syncs struct {
+	All  int64
+	Slow int64 // took the bound and more
+	Half int64 // took half of it and more
+}
+
+// NewWatch watches fs. What is opened before is not watched. Syncs that take bound are slow; 0: none is.
+func NewWatch(fs FS, bound time.Duration) *Watch {
+	return &Watch{FS: fs, began: map[uint64]time.Time{}, bound: bound}
+}
+
+// Syncs counts the syncs so far.
+func (w *Watch) Syncs() Syncs {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.syncs
+}
+
+// synced ends a sync.
+func (w *Watch) synced(id uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	took := time.Since(w.began[id])
+	delete(w.began, id)
+	w.syncs.All++
+	if w.bound <= 0 || took < w.bound/2 {
+		return
+	}
+	w.syncs.Half++
+	if took >= w.bound {
+		w.syncs.Slow++
+	}
+}
 
 // Stalled is for how long the oldest operation under way has not returned; 0 without one.
 func (w *Watch) Stalled() time.Duration {
@@ -77,7 +111,7 @@ func (w *Watch) Remove(name string) error {
 
 // SyncDir implements FS.
 func (w *Watch) SyncDir(name string) error {
-	defer w.end(w.begin())
+	defer w.synced(w.begin())
 	return w.FS.SyncDir(name)
 }
 
@@ -102,7 +136,7 @@ func (f *watchedFile) Truncate(size int64) error {
 }
 
 func (f *watchedFile) Sync() error {
-	defer f.w.end(f.w.begin())
+	defer f.w.synced(f.w.begin())
 	return f.File.Sync()
 }
 
@@ -125,6 +159,6 @@ type watchedMapping struct {
 }
 
 func (m *watchedMapping) Sync() error {
-	defer m.w.end(m.w.begin())
+	defer m.w.synced(m.w.begin())
 	return m.Mapping.Sync()
 }

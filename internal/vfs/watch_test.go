@@ -15,7 +15,7 @@ import (
 func TestWatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk := vfs.NewMem()
-		w := vfs.NewWatch(disk)
+		w := vfs.NewWatch(disk, 0)
 		f, err := w.Open("a", vfs.Create)
 		require.NoError(t, err)
 		require.NoError(t, f.Preallocate(0, 4096))
@@ -55,6 +55,39 @@ func TestWatch(t *testing.T) {
 		}
 		require.NoError(t, m.Close())
 		require.NoError(t, other.Close())
+		require.NoError(t, f.Close())
+	})
+}
+
+// It counts the syncs that have returned, by how long they took, and nothing else.
+func TestWatchSyncs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := vfs.NewMem()
+		w := vfs.NewWatch(disk, time.Second)
+		f, err := w.Open("a", vfs.Create)
+		require.NoError(t, err)
+		require.NoError(t, f.Preallocate(0, 4096))
+		m, err := f.Map(4096)
+		require.NoError(t, err)
+		for _, sync := range []func() error{f.Sync, m.Sync, func() error { return w.SyncDir("/") }} {
+			for _, took := range []time.Duration{0, time.Second/2 - 1, time.Second / 2, time.Second - 1, time.Second, time.Minute} {
+				disk.SetFault(func(vfs.Op) error { time.Sleep(took); return nil })
+				before := w.Syncs()
+				_, err := f.WriteAt([]byte("x"), 0)
+				require.NoError(t, err)
+				require.Equal(t, before, w.Syncs(), "a write is no sync")
+				require.NoError(t, sync())
+				want := vfs.Syncs{All: before.All + 1, Half: before.Half, Slow: before.Slow}
+				if took >= time.Second/2 {
+					want.Half++
+				}
+				if took >= time.Second {
+					want.Slow++
+				}
+				assert.Equal(t, want, w.Syncs(), "%v", took)
+			}
+		}
+		require.NoError(t, m.Close())
 		require.NoError(t, f.Close())
 	})
 }

@@ -17,6 +17,7 @@ type session struct {
 	contact        time.Time
 	metadataOffset int64     // the last that the broker has applied; -1 unknown
 	shutdownOffset int64     // of the records that moved its leaderships away; -1 if it does not shut down
+	slowSince      time.Time // when it said first that its disk is slow; zero: it does not
 	heard          bool      // from the broker itself, by this controller
 	leavesAt       time.Time // when a broker that shuts down gives its leaderships up in any case; zero if it does not shut down
 	ends           map[logKey]LogEnd
@@ -70,7 +71,7 @@ func (b *Batch) register(req *kmsg.BrokerRegistrationRequest) kmsg.Response {
 	case old == nil:
 	case old.Incarnation == br.Incarnation:
 		// The same process asks again: the answer got lost, or its address changed. It keeps epoch and state.
-		br.Epoch, br.Fenced, br.InControlledShutdown = old.Epoch, old.Fenced, old.InControlledShutdown
+		br.Epoch, br.Fenced, br.InControlledShutdown, br.SlowDisk = old.Epoch, old.Fenced, old.InControlledShutdown, old.SlowDisk
 		b.touch(br.ID, br.Epoch)
 		if br != *old {
 			b.add(&RegisterBroker{br})
@@ -181,6 +182,7 @@ func (b *Batch) heartbeat(req *kmsg.BrokerHeartbeatRequest) kmsg.Response {
 		// One in controlled shutdown was told to go; a late heartbeat does not bring it back, a new registration does.
 		b.unfence(br)
 	}
+	b.noteSlowDisk(s, req)
 	b.compare(s, logEnds(req))
 	resp.IsFenced = b.d.img.Brokers[br.ID].Fenced
 	b.raiseInternal()

@@ -169,6 +169,7 @@ func (r *BrokerChange) apply(d *draft) error {
 	r.Fenced.put(&b.Fenced)
 	r.InControlledShutdown.put(&b.InControlledShutdown)
 	r.DirectoryOffline.put(&b.DirectoryOffline)
+	r.SlowDisk.put(&b.SlowDisk)
 	d.putBroker(&b)
 	return nil
 }

@@ -42,6 +42,7 @@ type Broker struct {
 	Fenced               bool
 	InControlledShutdown bool
 	DirectoryOffline     bool  // the node reported that its data directory failed
+	SlowDisk             bool  // the node asks not to be waited for
 	Known                int16 // the level of the metadata up to which the node knows it; 0: it did not say
 }
 

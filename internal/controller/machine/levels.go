@@ -42,6 +42,7 @@ const Whole = -1
 var rows = [...]Row{
 	{Kind: uint16(kindRegisterBroker), Tag: Whole, Level: LevelBase},
 	{Kind: uint16(kindRegisterBroker), Tag: tagKnown, Level: LevelLevels, Hint: true},
+	{Kind: uint16(kindRegisterBroker), Tag: tagSlow, Level: LevelLevels, Hint: true},
 	{Kind: uint16(kindUnregisterBroker), Tag: Whole, Level: LevelBase},
 	{Kind: uint16(kindTopic), Tag: Whole, Level: LevelBase},
 	{Kind: uint16(kindPartition), Tag: Whole, Level: LevelBase},
@@ -59,6 +60,7 @@ var rows = [...]Row{
 	{Kind: uint16(kindQuota), Tag: Whole, Level: LevelBase},
 	{Kind: uint16(kindProducerIDs), Tag: Whole, Level: LevelBase},
 	{Kind: uint16(kindBrokerChange), Tag: Whole, Level: LevelBase},
+	{Kind: uint16(kindBrokerChange), Tag: tagChangedSlow, Level: LevelLevels, Hint: true},
 	{Kind: uint16(kindACL), Tag: Whole, Level: LevelBase},
 	{Kind: uint16(kindRemoveACL), Tag: Whole, Level: LevelBase},
 	{Kind: uint16(kindRemoveScram), Tag: Whole, Level: LevelBase},
@@ -165,21 +167,48 @@ func (r *FeatureLevel) apply(d *draft) error {
 	return nil
 }
 
-// tagKnown is a tag of a RegisterBroker: varint, up to which level the node knows. Format: never renumber.
-const tagKnown = 0
+// Tags of a RegisterBroker. Format: never renumber.
+const (
+	tagKnown = 0 // varint, up to which level the node knows
+	tagSlow  = 1 // empty: its disk is slow
+)
 
 func (r *RegisterBroker) encodeTags(dst []byte) []byte {
-	if r.Known == 0 {
-		return append(dst, 0)
+	var tags []byte
+	count := 0
+	if r.Known != 0 {
+		count, tags = count+1, putTag(tags, tagKnown, binary.AppendVarint(nil, int64(r.Known)))
 	}
-	return putTag(append(dst, 1), tagKnown, binary.AppendVarint(nil, int64(r.Known)))
+	if r.SlowDisk {
+		count, tags = count+1, putTag(tags, tagSlow, nil)
+	}
+	return append(binary.AppendUvarint(dst, uint64(count)), tags...)
 }
 
 func (r *RegisterBroker) decodeTag(tag uint64, d *reader) {
-	if tag == tagKnown {
+	switch tag {
+	case tagKnown:
 		known := d.int()
 		if r.Known = int16(known); known < int64(LevelBase) || known != int64(r.Known) {
 			d.fail("a level that cannot be")
 		}
+	case tagSlow:
+		r.SlowDisk = true
+	}
+}
+
+// tagChangedSlow is a tag of a BrokerChange: a byte as its flags have. Format: never renumber.
+const tagChangedSlow = 0
+
+func (r *BrokerChange) encodeTags(dst []byte) []byte {
+	if r.SlowDisk == Keep {
+		return append(dst, 0)
+	}
+	return putTag(append(dst, 1), tagChangedSlow, []byte{byte(r.SlowDisk)})
+}
+
+func (r *BrokerChange) decodeTag(tag uint64, d *reader) {
+	if tag == tagChangedSlow {
+		r.SlowDisk = d.change()
 	}
 }

@@ -99,7 +99,12 @@ func TestLevelsDecode(t *testing.T) {
 		case *RegisterBroker:
 			require.NoError(t, err)
 			want := *r
-			want.Known = 0
+			want.Known, want.SlowDisk = 0, false
+			assert.Equal(t, &want, got[0])
+		case *BrokerChange:
+			require.NoError(t, err)
+			want := *r
+			want.SlowDisk = Keep
 			assert.Equal(t, &want, got[0])
 		case *PartitionRecord:
 			require.NoError(t, err)

@@ -33,6 +33,7 @@ const (
 	tagRebooted   uint32 = 32_101 // of BrokerRegistration: one byte, the operating system is not the one of the broker's last life
 	tagLogEnds    uint32 = 32_102 // of BrokerHeartbeat: uvarint count | count times: id, and as varints partition, leader epoch, last epoch, offset
 	tagStillKnown uint32 = 32_103 // of BrokerHeartbeat: varint, the level of the metadata up to which the broker knows it
+	tagSlowDisk   uint32 = 32_105 // of BrokerHeartbeat: one byte, the broker's disk is slow
 	tagLevel      uint32 = 32_104 // of the answer to BrokerRegistration that is UNSUPPORTED_VERSION: varint, the cluster's level
 )
 

@@ -57,6 +57,10 @@ func (b *Batch) alterOne(req *kmsg.AlterPartitionRequest, rt *kmsg.AlterPartitio
 		}
 		return out
 	}
+	if b.keptOut(t, p, isr) {
+		out.ErrorCode = kerr.IneligibleReplica.Code
+		return out
+	}
 	c := b.change(t, rp.Partition, b.active)
 	c.isr, c.recovering = isr, rp.LeaderRecoveryState == recovering
 	if to, ok := drainedTo(rp); ok {

@@ -102,6 +102,7 @@ type BrokerChange struct {
 	Fenced               Change
 	InControlledShutdown Change
 	DirectoryOffline     Change
+	SlowDisk             Change
 }
 
 // Change is a new value of a flag, or none.
@@ -222,7 +223,7 @@ func (r *RegisterBroker) String() string {
 	if r.Known != 0 {
 		s += fmt.Sprintf(" knows=%d", r.Known)
 	}
-	return s + flags(r.Fenced, "fenced", r.InControlledShutdown, "in-controlled-shutdown", r.DirectoryOffline, "directory-offline")
+	return s + flags(r.Fenced, "fenced", r.InControlledShutdown, "in-controlled-shutdown", r.DirectoryOffline, "directory-offline", r.SlowDisk, "slow-disk")
 }
 
 func flags(pairs ...any) string {
@@ -244,7 +245,7 @@ func (r *BrokerChange) String() string {
 	for _, c := range []struct {
 		change Change
 		name   string
-	}{{r.Fenced, "fenced"}, {r.InControlledShutdown, "in-controlled-shutdown"}, {r.DirectoryOffline, "directory-offline"}} {
+	}{{r.Fenced, "fenced"}, {r.InControlledShutdown, "in-controlled-shutdown"}, {r.DirectoryOffline, "directory-offline"}, {r.SlowDisk, "slow-disk"}} {
 		if c.change != Keep {
 			s += fmt.Sprintf(" %s=%v", c.name, c.change == Set)
 		}

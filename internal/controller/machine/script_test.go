@@ -20,7 +20,7 @@ import (
 // TestScripts runs the transcripts in testdata: requests in, answers and records out. Run with -rewrite after a change, and read the difference.
 //
 //	register ID [rack=R] [incarnation=N] [previous=EPOCH] [rebooted] [dir=N] [cluster=ID]
-//	heartbeat ID [fence] [shutdown] [offline] [offset=N] [epoch=N] [NAME-N=EPOCH:OFFSET …]   with where its logs end
+//	heartbeat ID [fence] [shutdown] [offline] [slow] [offset=N] [epoch=N] [NAME-N=EPOCH:OFFSET …]   with where its logs end
 //	wait DURATION              lets time pass, with a tick at the end
 //	live DURATION              the same with a heartbeat of every broker each second
 //	create NAME [partitions=N] [rf=N] [assign=0:1,2;1:2,3] [validate] [KEY=VALUE …]
@@ -284,6 +284,9 @@ func (s *script) heartbeat(words []string, args map[string]string) kmsg.Request 
 	req.WantFence, req.WantShutdown = slices.Contains(words, "fence"), slices.Contains(words, "shutdown")
 	if slices.Contains(words, "offline") {
 		req.OfflineLogDirs = [][16]byte{s.img.Brokers[req.BrokerID].DirectoryID}
+	}
+	if slices.Contains(words, "slow") {
+		SetSlowDisk(req)
 	}
 	var ends []LogEnd
 	for _, arg := range slices.Sorted(maps.Keys(args)) {

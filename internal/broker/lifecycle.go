@@ -52,6 +52,7 @@ type lifecycle struct {
 	incarnation    [16]byte
 	lossy          bool // what is registered next
 	pace           diskPace
+	resigns        int // since the disk became slow
 	lastCheckpoint time.Time
 	nextRetention  time.Time
 	nextClean      time.Time

@@ -72,19 +72,15 @@ func (l *lifecycle) slowDisk() bool {
 	}
 	was := l.pace.slow
 	slow := l.pace.look(time.Now(), c.Syncs(), c.Stalled())
+	if slow {
+		l.resign(!was)
+	}
 	if slow == was {
 		return slow
 	}
 	l.slow.Store(slow)
 	if slow {
 		l.b.logger.Warn("the disk is slow; the broker leaves the in-sync sets that can spare it", "node", c.NodeID, "bound", c.SlowSync)
-		if ctl := l.b.ctl.Load(); ctl != nil {
-			l.b.spawn(func() {
-				ctx, cancel := context.WithTimeout(l.b.ctx, c.SessionTimeout)
-				defer cancel()
-				ctl.Resign(ctx)
-			})
-		}
 	} else {
 		l.b.logger.Info("the disk is as fast as before", "node", c.NodeID)
 	}
@@ -92,6 +88,27 @@ func (l *lifecycle) slowDisk() bool {
 		f(slow)
 	}
 	return slow
+}
+
+// resign gives up the role of active controller, a few times at most: all disks may be slow.
+func (l *lifecycle) resign(first bool) {
+	const most = 5
+	if first {
+		l.resigns = 0
+	}
+	ctl := l.b.ctl.Load()
+	if ctl == nil || l.resigns >= most {
+		return
+	}
+	if leader, _, ok := ctl.Leader(); !ok || leader != l.b.c.NodeID {
+		return
+	}
+	l.resigns++
+	l.b.spawn(func() {
+		ctx, cancel := context.WithTimeout(l.b.ctx, l.b.c.HeartbeatInterval)
+		defer cancel()
+		ctl.Resign(ctx)
+	})
 }
 
 // SlowDisk tells whether the node's disk is so slow that the node asked not to be waited for.

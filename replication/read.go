@@ -184,7 +184,7 @@ func (r *Replica) followerErrorLocked(f FollowerFetch) error {
 	return nil
 }
 
-// LatestVisible is the offset ListOffsets "latest" answers for the reader; ErrOffsetNotAvailable while a new leader's high watermark is below the start of its epoch; ErrNotLeader, epoch errors.
+// LatestVisible is the offset ListOffsets "latest" answers for the reader; ErrOffsetNotAvailable while a new leader's high watermark is below the start of its epoch, and while a leader hands over; ErrNotLeader, epoch errors.
 func (r *Replica) LatestVisible(as Reader, currentLeaderEpoch int32) (int64, error) {
 	r.lock()
 	defer r.mu.Unlock()

@@ -148,8 +148,10 @@ func (m *Machine) mayJoin(f *Progress, now time.Time) bool {
 }
 
 // OffsetAvailable is false while a new leader's high watermark is below the start of its epoch: the true one may be anywhere up to there, and an answer from the older one could go back behind
-// what a client has seen (KIP-207).
-func (m *Machine) OffsetAvailable() bool { return m.role != Leader || m.hw >= m.epochStart }
+// what a client has seen (KIP-207). Nor while it hands over: another may lead already, and have more.
+func (m *Machine) OffsetAvailable() bool {
+	return m.role != Leader || m.hw >= m.epochStart && !m.HandsOver()
+}
 
 // assignFollowers makes the progress table fit the committed state. With reset nothing of the past counts; those in the ISR get LagTime from now to show themselves.
 func (m *Machine) assignFollowers(now time.Time, reset bool) {

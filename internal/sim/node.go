@@ -29,6 +29,7 @@ type node struct {
 	cancel   context.CancelFunc // of the start
 	up       atomic.Pointer[cluster.Node]
 	leaving  chan struct{} // not nil while it stops in order; closed at the end of it
+	leaver   *cluster.Node // what stops
 
 	slow     atomic.Int64 // what a sync takes at most beside the usual, in nanoseconds
 	hung     atomic.Bool  // no sync ends
@@ -159,8 +160,11 @@ func (n *node) crash(mode vfs.CrashMode) {
 		n.starting = nil
 	}
 	if n.leaving != nil {
+		n.ailing.Store(true) // it is told of the end that it meets on its way
+		n.w.within(fmt.Sprintf("kill of node %d", n.id), 5*time.Second, n.leaver.Kill)
 		<-n.leaving
-		n.leaving = nil
+		n.leaving, n.leaver = nil, nil
+		n.ailing.Store(false)
 	}
 	if up := n.up.Swap(nil); up != nil {
 		n.w.within(fmt.Sprintf("kill of node %d", n.id), 5*time.Second, up.Kill)
@@ -180,7 +184,7 @@ func (n *node) stop(handOver bool) {
 		return
 	}
 	gone := make(chan struct{})
-	n.leaving = gone
+	n.leaving, n.leaver = gone, up
 	go func() {
 		defer close(gone)
 		if handOver {

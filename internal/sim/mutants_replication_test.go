@@ -41,7 +41,7 @@ var replicationMutants = []mutant{
 	{"fetch-of-an-earlier-life", "R5", "replication/read.go", "	if f.BrokerEpoch >= 0 && r.config.BrokerEpoch(f.Follower) > f.BrokerEpoch {", "	if false {", "", hunter{dir: "replication", run: "^TestFollowerFetch$"}},
 	{"fenced-joins", "R5", "internal/controller/machine/partitions.go", "if !br.Active() || known", "if known", "", controllerModel},
 
-	{"end-listed-too-early", "R6", "replication/machine/leader.go", "return m.role != Leader || m.hw >= m.epochStart && !m.HandsOver() }", "return true }", "", hunter{}},
+	{"end-listed-too-early", "R6", "replication/machine/leader.go", "	return m.role != Leader || m.hw >= m.epochStart && !m.HandsOver()\n", "	return true\n", "", hunter{}},
 
 	{"lossy-stays-eligible", "R7", "internal/controller/machine/election.go", " && c.left[id] < lossy && !slices", " && !slices", "", controllerModel},
 	{"loss-seen-late-not-told", "R7", "internal/broker/broker.go", "kind != log.Lossy && b.c.Directory.Lost() {", "kind != log.Lossy && b.c.Directory.Lost() && kind > 99 {", "", hunter{dir: "cluster/clustertest", run: "^TestRestartWithDamagedLog$"}},

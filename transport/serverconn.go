@@ -250,6 +250,7 @@ func (c *serverConn) read() error {
 			}
 			clientID = sl.req.ClientID
 			if err := c.awaitFetch(sl); err != nil {
+				sl.fill(Reply{}) // nobody else will, and its memory is the server's
 				return err
 			}
 			if err := c.serve(sl); err != nil {

@@ -31,23 +31,24 @@ type noSpace struct {
 }
 
 var (
-	writing = []vfs.OpKind{vfs.OpCreate, vfs.OpWrite, vfs.OpPreallocate}
+	making  = []vfs.OpKind{vfs.OpCreate, vfs.OpPreallocate} // a mapped file: what is put into it is no operation
+	writing = append([]vfs.OpKind{vfs.OpWrite}, making...)
 	// smallFile are the ways in which a small file can find no space: not even its sync says anything of the next attempt, which writes it anew.
 	smallFile = []vfs.OpKind{vfs.OpCreate, vfs.OpTruncate, vfs.OpWrite, vfs.OpSync, vfs.OpRename}
 )
 
 var noSpacePlaces = map[string]noSpace{
 	"batch":                           {at: ".log", kinds: []vfs.OpKind{vfs.OpWrite}, do: appendSome(1), outcome: refused},
-	"offset index":                    {at: ".index", kinds: writing, do: appendSome(3), outcome: refused},
-	"time index":                      {at: ".timeindex", kinds: writing, do: appendSome(3), outcome: refused},
+	"offset index":                    {at: ".index", kinds: making, do: appendSome(3), outcome: refused},
+	"time index":                      {at: ".timeindex", kinds: making, do: appendSome(3), outcome: refused},
 	"new segment":                     {at: ".log", kinds: []vfs.OpKind{vfs.OpCreate}, do: appendSome(9), outcome: refused},
-	"transaction index":               {at: ".txnindex", kinds: writing, do: abortSome, outcome: postponed},
-	"its sync":                        {at: ".index", kinds: []vfs.OpKind{vfs.OpOpen, vfs.OpWrite}, prepare: appendAll(9), do: syncLog, outcome: postponed},
+	"transaction index":               {at: ".txnindex", kinds: []vfs.OpKind{vfs.OpCreate, vfs.OpWrite}, do: abortSome, outcome: postponed},
+	"its sync":                        {at: ".index", kinds: []vfs.OpKind{vfs.OpOpen}, prepare: appendAll(9), do: syncLog, outcome: postponed},
 	"producer snapshot":               {at: ".snapshot.tmp", kinds: smallFile, prepare: appendAll(9), do: syncLog, outcome: postponed},
 	"its side file":                   {at: ".producers.tmp", kinds: smallFile, prepare: appendAll(9), do: syncLog, outcome: postponed},
-	"leader epochs":                   {at: epochsFile, kinds: smallFile, prepare: appendAll(1), do: checkpointAll, outcome: refused},
+	"leader epochs":                   {at: epochsFile, kinds: smallFile, prepare: appendAll(9), do: checkpointAll, outcome: refused},
 	"leader epochs, below a snapshot": {at: epochsFile, kinds: smallFile, prepare: appendAll(9), do: syncLog, outcome: postponed},
-	"recovery points":                 {at: recoveryPointFile, kinds: smallFile, prepare: appendAll(1), do: checkpointAll, outcome: refused},
+	"recovery points":                 {at: recoveryPointFile, kinds: smallFile, prepare: appendAll(9), do: checkpointAll, outcome: refused},
 	"high watermarks":                 {at: highWatermarkFile, kinds: smallFile, prepare: func(_ *testing.T, l *Log) { l.SetHighWatermark(20) }, do: checkpointAll, outcome: refused},
 	"log start": {at: logStartFile, kinds: smallFile, prepare: raiseStart, do: func(_ *testing.T, _ *Directory, l *Log) error {
 		_, err := l.SyncLogStart()
@@ -156,9 +157,7 @@ func (p noSpace) try(t *testing.T, kind vfs.OpKind) {
 	})
 	for range 3 { // it does not become worse
 		err := p.do(t, d, l)
-		if hits == 0 {
-			t.Skip("nothing there does that")
-		}
+		require.NotZero(t, hits, "nothing there does that: the row is wrong")
 		switch p.outcome {
 		case refused:
 			require.True(t, isFull(err), "%v", err)

@@ -1,13 +1,9 @@
 package cluster
 
 import (
-	"context"
-	"net"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/insynclog/insync/transport"
@@ -18,26 +14,7 @@ func TestEndOfAProcessIsNoticed(t *testing.T) {
 	for name, ofController := range map[string]bool{"controller": true, "another": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var voters []Voter
-			var listeners []net.Listener
-			for id := int32(1); id <= 3; id++ {
-				l, err := transport.TCP(nil).Listen(t.Context(), "127.0.0.1:0")
-				require.NoError(t, err)
-				listeners = append(listeners, l)
-				voters = append(voters, Voter{ID: id, Addr: l.Addr().String()})
-			}
-			nodes := make([]*Node, 3)
-			var wg sync.WaitGroup
-			for i := range nodes {
-				wg.Go(func() {
-					ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-					defer cancel()
-					var err error
-					nodes[i], err = Start(ctx, Config{NodeID: voters[i].ID, Listener: listeners[i], Voters: voters, SessionTimeout: time.Hour})
-					assert.NoError(t, err)
-				})
-			}
-			wg.Wait()
+			nodes := startThree(t, transport.TCP(nil), func(c *Config) { c.SessionTimeout = time.Hour })
 			defer func() {
 				for _, n := range nodes {
 					n.Kill()

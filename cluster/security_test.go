@@ -13,7 +13,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"sync"
 	"testing"
 	"time"
 
@@ -78,29 +77,9 @@ func (a *authority) issue(name string) *transport.Certificates {
 func TestCertificates(t *testing.T) {
 	a := newAuthority(t)
 	nodeNetwork := transport.TLS(a.issue("node"), tls.RequireAndVerifyClientCert)
-	var voters []Voter
-	var listeners []net.Listener
-	for id := int32(1); id <= 3; id++ {
-		l, err := nodeNetwork.Listen(t.Context(), "127.0.0.1:0")
-		require.NoError(t, err)
-		listeners = append(listeners, l)
-		voters = append(voters, Voter{ID: id, Addr: l.Addr().String()})
-	}
-	nodes := make([]*Node, 3)
-	var wg sync.WaitGroup
-	for i := range nodes {
-		wg.Go(func() {
-			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-			defer cancel()
-			var err error
-			nodes[i], err = Start(ctx, Config{
-				NodeID: voters[i].ID, Listener: listeners[i], Voters: voters, Network: nodeNetwork,
-				Security: &Security{PeerCertificates: []string{"User:CN=node,O=test"}, Authorization: &Authorization{SuperUsers: []string{"User:CN=ops,O=test"}}},
-			})
-			assert.NoError(t, err)
-		})
-	}
-	wg.Wait()
+	nodes := startThree(t, nodeNetwork, func(c *Config) {
+		c.Security = &Security{PeerCertificates: []string{"User:CN=node,O=test"}, Authorization: &Authorization{SuperUsers: []string{"User:CN=ops,O=test"}}}
+	})
 	defer func() {
 		for _, n := range nodes {
 			assert.NoError(t, n.Close())

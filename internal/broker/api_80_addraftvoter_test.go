@@ -98,7 +98,7 @@ func TestAddRaftVoterWaits(t *testing.T) {
 		time.Sleep(time.Second)
 		h.start(id)
 		assert.Zero(t, <-got)
-		voters, _ := members(h.nodes[leader]) // the others hear of it later
+		voters, _ := members(h.nodes[id])
 		assert.Equal(t, []int32{1, 2, 3}, voters)
 	})
 }

@@ -142,6 +142,7 @@ func (d *driver) apply(entries []*pb.Entry) error {
 	}
 	if delta.Quorum {
 		d.introduce(img, d.c.image.Load().Quorum)
+		d.describe() // whoever is answered, or sees the image, finds these members in Status
 	}
 	d.publish(img, delta)
 	if landed {

@@ -95,8 +95,8 @@ type Config struct {
 	// metadata go on. 0 means no limit.
 	MaxBytes int64
 
-	// ReserveBytes of the disk are left free for replication, groups and metadata: below, records from clients are refused likewise, and below half of it what other nodes lead is not copied, but for the groups'. 0 means none: a
-	// node whose disk is so full that not even metadata can be written stops.
+	// ReserveBytes of the disk are left free for replication, groups and metadata: below, records from clients are refused likewise, and below half of it what other nodes lead is not copied, but for the groups'. 0 means none: on
+	// a disk that is full to the last byte records of clients, other nodes and groups wait for space, and metadata and what deletes use up a file of 4 MiB that is kept for that.
 	ReserveBytes int64
 
 	// MaxOpenSegments bounds how many segments of partitions have their files open at a time, each a descriptor and up to two memory mappings; those that were not used for longest are closed, and

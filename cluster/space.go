@@ -5,7 +5,7 @@ type SpaceStatus struct {
 	Used  int64 // bytes of all logs
 	Free  int64 // bytes that can be written to the disk; -1 unknown
 	Total int64 // bytes of the disk; -1 unknown
-	// Full says that records are refused: those of clients (see Config.MaxBytes and Config.ReserveBytes), those that other nodes lead (at half of the reserve), or any, for the disk has refused a write within the last seconds.
+	// Full says that records are refused: those of clients (see Config.MaxBytes and Config.ReserveBytes), those that other nodes lead (at half of the reserve), or any, for the disk has refused a write within the last seconds or has no room yet for what was kept back for then.
 	Full bool
 }
 

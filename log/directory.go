@@ -44,8 +44,9 @@ type DirectoryConfig struct {
 // Directory is a node's data directory: identity (meta.properties), lock, clean-shutdown marker, checkpoints and one sub-directory per log. Its
 // methods are safe for concurrent use, but for one partition only one at a time.
 type Directory struct {
-	home *home
-	fs   vfs.FS
+	home    *home
+	fs      vfs.FS
+	ballast *ballast
 
 	mu struct {
 		sync.Mutex
@@ -76,8 +77,12 @@ func OpenDirectory(path string, c DirectoryConfig) (*Directory, error) {
 		return nil, err
 	}
 	h.open = openSegments(c.MaxOpenSegments)
-	h.fs = sparingFS{c.FS, h.open}
-	d := &Directory{home: h, fs: h.fs, written: written}
+	d := &Directory{home: h, written: written}
+	if d.ballast, err = openBallast(c.FS, path); err != nil {
+		return nil, errors.Join(err, h.abandon())
+	}
+	h.fs = sparingFS{drawingFS{c.FS, d.ballast, besidesBatchesDraw}, h.open}
+	d.fs = h.fs
 	d.mu.logs = map[partitionKey]*Log{}
 	if err := d.identify(c.NodeID); err != nil {
 		return nil, errors.Join(err, h.abandon())
@@ -336,13 +341,23 @@ func (d *Directory) claim(k partitionKey, id TopicID) (created bool, err error) 
 	if stored != (TopicID{}) && id != (TopicID{}) {
 		return false, &TopicIDError{Path: dir, Stored: stored, Want: id}
 	}
+	if d.home.remembers(k) { // a log of this name was deleted while the disk was full; what is said of it would be taken for this one's
+		if _, err := d.fs.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+			if err := d.home.forget(k); err != nil {
+				return false, err
+			}
+		} else if err != nil {
+			return false, storage("stat", dir, err)
+		}
+	}
 	if err := makeDir(d.fs, dir); err != nil || id == (TopicID{}) {
 		return false, err
 	}
 	return true, writeSmallFile(d.fs, dir+"/"+metadataFile, encodeMetadata(id))
 }
 
-// DeleteLog closes l and removes its directory: renamed to -delete first, durable, then removed. Readers keep what they have.
+// DeleteLog closes l and removes its directory: renamed to -delete first, durable, then removed. Readers keep what they have. After a *FullError it is gone all the same, but checkpoints still speak of it: a new log of that name has
+// to wait until they can be written. Other errors: *StorageError.
 func (d *Directory) DeleteLog(l *Log) error {
 	l.abandon()
 	d.mu.Lock()
@@ -351,13 +366,16 @@ func (d *Directory) DeleteLog(l *Log) error {
 	}
 	d.mu.Unlock()
 	to, err := d.setAside(l.key, deleteSuffix)
-	if err != nil {
+	if to == "" {
 		return err
 	}
-	return storage("remove", to, d.fs.RemoveAll(to))
+	if err := d.fs.RemoveAll(to); err != nil {
+		return storage("remove", to, err)
+	}
+	return err
 }
 
-// SetAside renames a directory that nobody claims to -stray: data is never deleted because metadata is missing. The log must not be open.
+// SetAside renames a directory that nobody claims to -stray: data is never deleted because metadata is missing. The log must not be open. Errors: as DeleteLog.
 func (d *Directory) SetAside(e LogEntry) error {
 	_, err := d.setAside(e.key(), straySuffix)
 	return err
@@ -365,16 +383,21 @@ func (d *Directory) SetAside(e LogEntry) error {
 
 // setAside renames a partition's directory as Kafka does, <topic>-<partition>.<uuid without dashes><suffix>, durably, and takes it out of the checkpoints. That comes first: what they
 // say of a log that is gone would be taken for the next one's of that name, which would seem to have lost what was synced. A crash in between leaves a log that is recovered from its files alone.
+// On a full disk it is left to the next one of that name, see claim: what frees space must not need any. The *FullError of that comes with the new name.
 func (d *Directory) setAside(k partitionKey, suffix string) (to string, err error) {
-	if err := d.home.forget(k); err != nil {
-		return "", err
+	late := d.home.forget(k)
+	if late != nil && !isFull(late) {
+		return "", late
 	}
 	id := newUUID()
 	to = d.dirOf(k) + "." + hex.EncodeToString(id[:]) + suffix
 	if err := d.fs.Rename(d.dirOf(k), to); err != nil {
 		return "", storage("rename", d.dirOf(k), err)
 	}
-	return to, syncDir(d.fs, d.home.path)
+	if err := syncDir(d.fs, d.home.path); err != nil {
+		return "", err
+	}
+	return to, late
 }
 
 // removeDeleted finishes deletions that were interrupted.

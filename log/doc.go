@@ -40,6 +40,10 @@
 // when others are opened, sealed ones first; never one that has unsynced writes, or whose slices are not released. Where the process has no
 // descriptors left, idle ones are closed, too, and what still cannot be opened is a *FullError to an append and to a read. A file that somebody removes behind the back of a running log is missed when it is opened again.
 //
+// # Full disks
+//
+// What finds no space and has changed nothing is a *FullError, and may succeed later. Where batches find none, what a log deletes by may still be written: a Directory gives space back for it that it has kept (ballast.go). See Directory.Restock and Short.
+//
 // # Compaction
 //
 //	 clean: no key twice          dirty                 left alone

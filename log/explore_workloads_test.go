@@ -1,7 +1,9 @@
 package log
 
 import (
+	"cmp"
 	"encoding/binary"
+	"errors"
 	"time"
 
 	"github.com/insynclog/insync/log/record"
@@ -201,6 +203,32 @@ var fixedWorkloads = []workload{
 	{"delete-and-recreate", oneLog(Config{SegmentBytes: 500, IndexIntervalBytes: 150, WriteAhead: -1}, func(w *world, i int) error {
 		return steps(func() error { return w.plain(0, 50) }, func() error { return every(i, 2, func() error { return w.sync(0) }) }, func() error { return every(i, 6, w.checkpoint) },
 			func() error { return every(i, 7, func() error { return w.recreate(0) }) })
+	})},
+	{"full-disk", oneLog(Config{SegmentBytes: 500, IndexIntervalBytes: 150, WriteAhead: -1}, func(w *world, i int) error {
+		const capacity = 4 << 20
+		if i == 0 {
+			w.disk.SetCapacity(capacity)
+			if err := w.d.Restock(); err != nil {
+				return err
+			}
+		}
+		return steps(func() error { return w.plain(0, 50) }, func() error { return every(i, 3, func() error { return w.sync(0) }) }, func() error {
+			return every(i, 8, func() error { // what frees space goes on while somebody else has the disk to the last byte
+				_, free, err := w.disk.Space(exploreDir)
+				if err != nil {
+					return err
+				}
+				w.disk.SetCapacity(capacity - free)
+				w.setHigh(0, w.m.logs[0].synced)
+				err = steps(w.checkpoint, func() error { return w.advance(0, w.m.logs[0].back(5)) }, func() error { return w.deleteOld(0) },
+					func() error { return every(i, 16, func() error { return w.recreate(0) }) })
+				w.disk.SetCapacity(capacity)
+				if err == nil && !w.d.Short() {
+					return errors.New("the ballast was not used")
+				}
+				return cmp.Or(err, w.d.Restock())
+			})
+		})
 	})},
 	{"two-logs", func(w *world) error {
 		w.addLog(small)

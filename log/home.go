@@ -245,6 +245,19 @@ func (h *home) forget(k partitionKey) error {
 	return h.store()
 }
 
+// remembers tells whether a checkpoint says something of a log.
+func (h *home) remembers(k partitionKey) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, c := range h.files() {
+		_, next := (*c.next)[k]
+		if _, stored := (*c.stored)[k]; next || stored {
+			return true
+		}
+	}
+	return false
+}
+
 // store writes the checkpoints that have changed; durable on return.
 func (h *home) store() error {
 	h.write.acquire()

@@ -11,6 +11,7 @@ import (
 
 	"github.com/insynclog/insync/cluster"
 	"github.com/insynclog/insync/cluster/clustertest"
+	"github.com/insynclog/insync/internal/vfs"
 	"github.com/insynclog/insync/log/record"
 	"github.com/insynclog/insync/producer"
 	"github.com/stretchr/testify/assert"
@@ -211,4 +212,147 @@ func TestFault_F11_FullDisksOfACluster(t *testing.T) {
 		}
 		require.Less(t, len(lost), stuck)
 	})
+}
+
+// occupy has somebody else take all that is free on a node's disk, to the last byte, and vacate gives it back.
+func occupy(t *testing.T, c *clustertest.Cluster, id int32) {
+	disk := c.Disk(id)
+	require.NoError(t, disk.MkdirAll("foreign"))
+	f, err := disk.Open("foreign/file", vfs.Create)
+	require.NoError(t, err)
+	size, err := f.Size()
+	require.NoError(t, err)
+	for {
+		_, left, err := disk.Space("data")
+		require.NoError(t, err)
+		if left == 0 {
+			break
+		}
+		if f.Preallocate(size, left) == nil { // the node takes some, too
+			size += left
+		}
+	}
+	require.NoError(t, f.Close())
+}
+
+func vacate(t *testing.T, c *clustertest.Cluster, id int32) {
+	require.NoError(t, c.Disk(id).Remove("foreign/file"))
+}
+
+// All disks are full to the last byte, for somebody else has taken what was left, with nothing configured. Records are refused, all else goes on, whatever makes space heals it, and nobody is restarted.
+func TestFault_F11_FullToTheLastByte(t *testing.T) {
+	for _, nodes := range []int32{1, 3} {
+		synctest.Test(t, func(t *testing.T) { fullToTheLastByte(t, nodes) })
+	}
+}
+
+func fullToTheLastByte(t *testing.T, nodes int32) {
+	const ballast = "data/.ballast"
+	c := clustertest.New(t, clustertest.Config{Nodes: int(nodes), Seed: 12, Node: func(n *cluster.Config) {
+		id := n.NodeID
+		n.Topic.SegmentBytes = 1 << 20
+		n.Events.ReplicaOffline = func(e cluster.ReplicaError) { t.Errorf("node %d: %v", id, e) }
+		n.Events.Stopped = func(err error) { t.Errorf("node %d stopped: %v", id, err) }
+	}})
+	all := func(f func(id int32)) {
+		for id := int32(1); id <= nodes; id++ {
+			f(id)
+		}
+	}
+	all(func(id int32) { c.Disk(id).SetCapacity(256 << 20) })
+	whole := func(id int32) func() bool {
+		return func() bool {
+			info, err := c.Disk(id).Stat(ballast)
+			return err == nil && info.Size() == 4<<20 && !c.Node(id).Status().Space.Full
+		}
+	}
+	admin := cluster.NewAdmin(c.Client())
+	c.CreateTopic("t", 1, int16(nodes))
+	c.CreateTopic("doomed", 1, int16(nodes))
+	l := produceLoad(t, c, "t")
+	defer l.stop()
+	d := produceLoad(t, c, "doomed")
+	progress := func(what string) {
+		t.Helper()
+		from := l.count()
+		c.Await(what, func() bool { return l.count() > from+5 })
+	}
+	fill := func() {
+		t.Helper()
+		all(func(id int32) { occupy(t, c, id) })
+		c.Await("records are refused", func() bool {
+			p, err := producer.New(producer.Config{Client: c.Client(), DeliveryTimeout: time.Second})
+			require.NoError(t, err)
+			defer p.Close()
+			_, err = p.Produce(t.Context(), &record.Record{Topic: "t", Key: []byte("refused"), Value: make([]byte, 16<<10)})
+			return errors.Is(err, kerr.NotEnoughReplicas)
+		})
+		stuck := l.count()
+		time.Sleep(20 * time.Second)
+		require.LessOrEqual(t, l.count(), stuck+1)
+		require.True(t, c.Node(1).Status().Space.Full)
+		require.NotEmpty(t, c.ReadAll("t"))
+	}
+	time.Sleep(time.Minute)
+	all(func(id int32) { c.Await("the ballast", whole(id)) })
+	d.stop()
+
+	fill()
+	require.NoError(t, admin.CreateTopic(t.Context(), cluster.TopicSpec{Name: "metadata-goes-on", Partitions: 3, ReplicationFactor: int16(nodes)}))
+	require.NoError(t, admin.DeleteTopic(t.Context(), "doomed"))
+	progress("a deleted topic has made space")
+	all(func(id int32) { c.Await("the ballast is whole again", whole(id)) })
+
+	fill()
+	keep := fmt.Sprint(1 << 20)
+	require.NoError(t, admin.AlterTopicConfigs(t.Context(), "t", map[string]*string{"retention.bytes": &keep}))
+	progress("retention has made space")
+	forever := "-1"
+	require.NoError(t, admin.AlterTopicConfigs(t.Context(), "t", map[string]*string{"retention.bytes": &forever}))
+	all(func(id int32) { c.Await("the ballast is whole again", whole(id)) })
+
+	// Somebody takes all that the nodes give back, until they have nothing left: what adds to metadata is refused, at last everything is, and the nodes wait.
+	fill()
+	start, low := time.Now(), false
+	var err error
+	for i := 0; time.Since(start) < 20*time.Minute; i++ {
+		all(func(id int32) { occupy(t, c, id) })
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		if err = admin.CreateTopic(ctx, cluster.TopicSpec{Name: fmt.Sprint("more", i), Partitions: 1, ReplicationFactor: 1}); err != nil && !low {
+			low = true
+			require.ErrorIs(t, err, kerr.KafkaStorageError)
+			require.NoError(t, admin.DeleteTopic(ctx, "metadata-goes-on"), "what makes space goes on")
+		}
+		cancel()
+		if low {
+			require.Error(t, err)
+		}
+		time.Sleep(5 * time.Second)
+	}
+	require.True(t, low)
+	all(func(id int32) {
+		info, err := c.Disk(id).Stat(ballast)
+		require.NoError(t, err)
+		require.Less(t, info.Size(), int64(2<<20))
+	})
+	require.NotEmpty(t, c.ReadAll("t"))
+
+	all(func(id int32) { vacate(t, c, id) })
+	progress("there is space again")
+	require.NoError(t, admin.CreateTopic(t.Context(), cluster.TopicSpec{Name: "at-last", Partitions: 1, ReplicationFactor: int16(nodes)}))
+	l.stop()
+	c.AwaitISR("t", 0, int(nodes))
+	all(func(id int32) { c.Await("the ballast is whole again", whole(id)) })
+	have := map[string]bool{}
+	for _, r := range c.ReadAll("t") {
+		have[string(r.Key)] = true
+	}
+	gone := 0
+	for i, key := range l.acked {
+		if !have[key] {
+			gone++
+			require.Equal(t, gone-1, i, "%s was acknowledged, is behind what retention took, and is lost", key)
+		}
+	}
+	require.Less(t, gone, len(l.acked))
 }

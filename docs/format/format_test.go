@@ -335,6 +335,7 @@ func (v *verifier) cluster(w *clusterWorld) {
 		v.is("high watermark", v.offsets("replication-offset-checkpoint", "highWatermark", f)["orders-0"], fmt.Sprint(w.highWatermark))
 		v.is("recovery point", v.offsets("recovery-point-offset-checkpoint", "recoveryPoint", f)["orders-0"], fmt.Sprint(w.highWatermark))
 		v.is("lock", len(f[".lock"]), 0)
+		v.is("ballast", len(f[".ballast"]), 1<<20)
 		q := v.json("quorum-state", f["__cluster_metadata-0/quorum-state"])
 		var voters []any
 		for _, id := range w.voters {

@@ -121,7 +121,9 @@ func runCluster(t *testing.T) *clusterWorld {
 			w.voters = append(w.voters, id)
 		}
 		for _, v := range voters {
-			all = append(all, &member{disk: vfs.NewMem(), config: cluster.Config{
+			disk := vfs.NewMem()
+			disk.SetCapacity(64 << 20)
+			all = append(all, &member{disk: disk, config: cluster.Config{
 				NodeID: v.ID, Dir: dataDir, Listen: v.Addr, Network: network.Host(fmt.Sprintf("node%d", v.ID)), Voters: voters, Rack: fmt.Sprintf("rack%d", v.ID),
 				Topic:  cluster.TopicDefaults{SegmentBytes: 1 << 20},
 				Groups: cluster.GroupSettings{InitialRebalanceDelay: -1, OffsetsPartitions: 1},

@@ -204,7 +204,7 @@ func (a *applier) drop(p *partition) {
 	}
 	l := p.replica.Log()
 	_ = p.replica.Close()
-	if err := b.c.Directory.DeleteLog(l); err != nil {
+	if err := b.c.Directory.DeleteLog(l); err != nil && !is[*log.FullError](err) { // of checkpoints, which are written again
 		b.logger.Error("cannot delete the log of a partition that left this node", "topic", p.topic, "partition", p.index, "error", err)
 	}
 	b.noteChange()
@@ -246,7 +246,7 @@ func (a *applier) openOne(s *localState) {
 	if is[*log.TopicIDError](err) {
 		// The directory of an earlier incarnation, which metadata no longer has: it is kept, out of the way.
 		b.logger.Warn("a partition directory of an earlier incarnation of its topic is set aside", "topic", p.topic, "partition", p.index, "error", err)
-		if err = b.c.Directory.SetAside(log.LogEntry{Topic: p.topic, Partition: p.index}); err == nil {
+		if err = b.c.Directory.SetAside(log.LogEntry{Topic: p.topic, Partition: p.index}); err == nil || is[*log.FullError](err) {
 			l, err = b.c.Directory.OpenLog(p.topic, p.index, p.id, b.logConfig(s.conf))
 		}
 	}

@@ -26,6 +26,7 @@ var (
 
 	errUnknownTopicID = errors.New("broker: unknown topic id")
 	errBudget         = errors.New("broker: no space is left for records")
+	errBallast        = errors.New("broker: the disk was full, and has no room for records yet")
 	errFencedSelf     = errors.New("broker: no contact with the controller for a session timeout")
 	errInvalidTopic   = errors.New("broker: invalid topic name")
 )

@@ -55,6 +55,7 @@ func (b *Broker) newGroups() (*groups.Coordinators, error) {
 			// Differs from Kafka: a member that asks for ".*" means its own topics. Clients that match patterns themselves leave internal ones out, too, unless told otherwise (exclude.internal.topics).
 			return slices.DeleteFunc(img.TopicNames(), isInternal), img.Offset
 		},
+		Admit: b.space.short, Refused: func(err error) { b.space.met(time.Now(), err) },
 		Spawn: b.spawn, Changed: b.noteChange, Logger: b.c.Logger,
 	})
 }

@@ -403,7 +403,10 @@ func (l *lifecycle) periodic(now time.Time) time.Time {
 		if !believe {
 			l.b.logger.Warn("the wall clock has jumped: nothing is deleted for its age for an hour", "node", l.b.c.NodeID)
 		}
-		if l.inBackground(func() { l.b.retain(now, believe) }) {
+		if l.inBackground(func() {
+			l.b.space.restock()
+			l.b.retain(now, believe)
+		}) {
 			l.nextRetention = now.Add(retentionInterval)
 		}
 	}

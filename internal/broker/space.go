@@ -28,6 +28,8 @@ const (
 // stays a member. The groups' records and metadata go on.
 //
 // A look at the disk lets so many bytes in for so long. They are spent without a lock.
+//
+// While the directory's ballast is short nothing is let in, the groups' records neither: what is free then is for metadata, and for what deletes.
 type space struct {
 	b       *Broker
 	clients allowance
@@ -50,18 +52,37 @@ func (s *space) init(b *Broker) { s.b = b }
 
 // admit takes n bytes for a client's batch, or refuses them with *log.FullError.
 func (s *space) admit(now time.Time, n int64) error {
-	if s.b.c.MaxBytes <= 0 && s.b.c.ReserveBytes <= 0 {
-		return nil
+	if err := s.short(); err != nil || s.b.c.MaxBytes <= 0 && s.b.c.ReserveBytes <= 0 {
+		return err
 	}
 	return s.take(&s.clients, now, n)
 }
 
 // admitCopies is admit for what another node sent of a partition.
 func (s *space) admitCopies(now time.Time, n int64) error {
-	if s.b.c.ReserveBytes <= 0 {
-		return nil
+	if err := s.short(); err != nil || s.b.c.ReserveBytes <= 0 {
+		return err
 	}
 	return s.take(&s.copies, now, n)
+}
+
+// short refuses what is not let in while the ballast is.
+func (s *space) short() error {
+	if !s.b.c.Directory.Short() {
+		return nil
+	}
+	s.watch()
+	return &log.FullError{Path: s.b.c.Directory.Path(), Op: "append", Err: errBallast}
+}
+
+// restock makes the ballast whole if it is not. It waits for the disk.
+func (s *space) restock() {
+	if err := s.b.c.Directory.Restock(); err != nil && s.b.ctx.Err() == nil {
+		s.b.logger.Error("cannot make the ballast", "error", err)
+	}
+	if s.b.c.Directory.Short() {
+		s.watch()
+	}
 }
 
 func (s *space) take(a *allowance, now time.Time, n int64) error {
@@ -124,7 +145,7 @@ func (s *space) met(now time.Time, err error) {
 
 // isFull tells whether something is refused.
 func (s *space) isFull(now time.Time) bool {
-	return s.clients.full.Load() || s.copies.full.Load() || int64(now.Sub(s.b.began)) < s.refused.Load()
+	return s.clients.full.Load() || s.copies.full.Load() || s.b.c.Directory.Short() || int64(now.Sub(s.b.began)) < s.refused.Load()
 }
 
 // watch has a goroutine look for space until there is, and tell of both.
@@ -177,9 +198,9 @@ func (s *space) used() (n int64) {
 	return n
 }
 
-// holdBack takes the records out of what a leader sent that there is no space for. The groups' go on.
+// holdBack takes the records out of what a leader sent that there is no space for. The groups' go on, unless the ballast is short.
 func (s *space) holdBack(r *replication.FetchResponse) {
-	if s.b.c.ReserveBytes <= 0 {
+	if s.b.c.ReserveBytes <= 0 && !s.b.c.Directory.Short() {
 		return
 	}
 	now := time.Now()
@@ -188,7 +209,8 @@ func (s *space) holdBack(r *replication.FetchResponse) {
 		if len(p.Records) == 0 || p.Err != nil {
 			continue
 		}
-		if part := s.b.replicas.getByID(p.TopicID, p.Partition); part == nil || isInternal(part.topic) {
+		part := s.b.replicas.getByID(p.TopicID, p.Partition)
+		if part == nil || isInternal(part.topic) && !s.b.c.Directory.Short() {
 			continue
 		}
 		if err := s.admitCopies(now, int64(len(p.Records))); err != nil {

@@ -40,6 +40,9 @@ type Config struct {
 	// Peer is told where a member is, before anything is sent to it, and when that changes. It is called on the controller's goroutine and by Start, and must not block.
 	Peer func(id int32, addr string)
 
+	// Low tells that little is left of the space that is kept for metadata: what only adds to it is refused then. nil: there is always enough.
+	Low func() bool
+
 	Tick               time.Duration // 100 ms
 	ElectionTicks      int           // 10 (Kafka: controller.quorum.election.timeout.ms)
 	HeartbeatTicks     int           // 2

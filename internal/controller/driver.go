@@ -47,12 +47,15 @@ type driver struct {
 	members  membership
 	ticks    time.Time // when a leader's next raft tick is due
 	campaign campaign
+	running  bool      // it is the goroutine, and not Start, that runs
 	planned  time.Time // when the timer was to wake the goroutine
 	clocked  time.Time // when time passed last for raft
-	outgoing map[uint64][][]byte
-	greeting greeting
-	contacts map[uint64]contact // while leading
-	absences absences           // while leading
+
+	nextCheckpoint time.Time // not before
+	outgoing       map[uint64][][]byte
+	greeting       greeting
+	contacts       map[uint64]contact // while leading
+	absences       absences           // while leading
 }
 
 // flight is the entry of ours that is not committed yet, and who waits for it.
@@ -104,7 +107,11 @@ func (d *driver) first() (err error) {
 
 // run is the goroutine. It ends by Close, or when the log fails or something proves that this node can no longer be right.
 func (d *driver) run() {
+	d.running = true
 	err := d.loop()
+	if errors.Is(err, errStopping) {
+		err = nil
+	}
 	d.end(err)
 }
 
@@ -389,7 +396,7 @@ func (d *driver) role(now time.Time) {
 		d.machine = machine.New(d.c.c.machine(d.store.founders, d.store.foundLevel), d.c.image.Load(), now)
 	}
 	if !d.leading && len(d.calls) > 0 {
-		d.refuse(d.calls)
+		d.refuse(d.calls, kerr.NotController)
 		d.calls = d.calls[:0]
 	}
 }
@@ -410,10 +417,10 @@ func (d *driver) stepDown() {
 }
 
 // refuse answers calls that were not judged.
-func (d *driver) refuse(calls []*call) {
+func (d *driver) refuse(calls []*call, why *kerr.Error) {
 	for _, l := range calls {
 		if l.state.CompareAndSwap(callQueued, callTaken) {
-			resp := machine.Refuse(l.req, kerr.NotController)
+			resp := machine.Refuse(l.req, why)
 			close(l.judged)
 			l.answer(resp, nil)
 		}
@@ -505,7 +512,7 @@ func (d *driver) propose(f *flight, b *machine.Batch, records []machine.Record) 
 	}
 	var err error
 	if f.members = change != nil; f.members {
-		if err := d.store.expectOthers(); err != nil {
+		if err := d.patiently(d.store.expectOthers); err != nil {
 			d.flight = f // answered by end
 			return err
 		}

@@ -130,7 +130,7 @@ func (d *driver) follow(quorums []*machine.Quorum, index uint64) error {
 		}
 		if d.store.commit < index {
 			d.store.commit, d.store.alone = index, false
-			if err := d.store.writeQuorumState(d.store.hard); err != nil {
+			if err := d.patiently(func() error { return d.store.writeQuorumState(d.store.hard) }); err != nil {
 				return err
 			}
 		}
@@ -194,6 +194,9 @@ const caughtUpEntries = 1000
 func (d *driver) admit(req kmsg.Request, now time.Time) *kerr.Error {
 	later := func(e *kerr.Error, text string) *kerr.Error {
 		return &kerr.Error{Message: e.Message, Code: e.Code, Retriable: e.Retriable, Description: text}
+	}
+	if d.c.c.Low != nil && spends(req) && d.c.c.Low() {
+		return noSpace
 	}
 	switch req := req.(type) {
 	case *machine.JoinRequest:

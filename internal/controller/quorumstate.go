@@ -96,12 +96,12 @@ func (q quorumState) write(fsys vfs.FS, dir string, durable bool) error {
 const tmpSuffix = ".tmp"
 
 // replaceFile writes a file beside the old one, syncs it if it is to be durable, and renames it: after a crash at any point it is the old or the new one. The name is durable
-// after a sync of the directory, which is the caller's.
+// after a sync of the directory, which is the caller's. After a *log.FullError the old one is there, and nothing of the new one.
 func replaceFile(fsys vfs.FS, name string, b []byte, durable bool) error {
 	tmp := name + tmpSuffix
 	f, err := fsys.Open(tmp, vfs.Create)
 	if err != nil {
-		return diskError("create", tmp, err)
+		return full(diskError("create", tmp, err))
 	}
 	err = f.Truncate(0)
 	if err == nil {
@@ -111,9 +111,24 @@ func replaceFile(fsys vfs.FS, name string, b []byte, durable bool) error {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
-		return diskError("write", tmp, err)
+		err = full(diskError("write", tmp, err))
+	} else {
+		err = full(diskError("rename", tmp, fsys.Rename(tmp, name)))
 	}
-	return diskError("rename", tmp, fsys.Rename(tmp, name))
+	if isFull(err) {
+		if gone := fsys.Remove(tmp); gone != nil {
+			return diskError("remove", tmp, gone)
+		}
+	}
+	return err
+}
+
+// full makes the error of a disk without space a *log.FullError.
+func full(err error) error {
+	if e, ok := errors.AsType[*log.StorageError](err); ok && vfs.IsNoSpace(e.Err) {
+		return &log.FullError{Path: e.Path, Op: e.Op, Err: e.Err}
+	}
+	return err
 }
 
 func readFile(fsys vfs.FS, name string) ([]byte, error) {

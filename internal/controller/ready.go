@@ -29,12 +29,12 @@ func (d *driver) ready() error {
 		}
 	}
 	if !raft.IsEmptySnap(rd.Snapshot) {
-		if err := d.install(rd.Snapshot); err != nil {
+		if err := d.patiently(func() error { return d.install(rd.Snapshot) }); err != nil {
 			return err
 		}
 	}
 	if d.newVote(rd.HardState) {
-		if err := d.store.saveVote(rd.HardState); err != nil {
+		if err := d.patiently(func() error { return d.store.saveVote(rd.HardState) }); err != nil {
 			return err
 		}
 		d.store.hard = rd.HardState
@@ -42,7 +42,7 @@ func (d *driver) ready() error {
 			d.campaign.voted(time.Now())
 		}
 	}
-	if err := d.store.append(rd.Entries); err != nil {
+	if err := d.patiently(func() error { return d.store.append(rd.Entries) }); err != nil {
 		return err
 	}
 	if d.leading && d.store.last > d.lastIndex {
@@ -56,10 +56,7 @@ func (d *driver) ready() error {
 	}
 	d.confirm(rd.ReadStates)
 	d.node.Advance(rd)
-	if d.store.sinceBytes >= d.c.c.SnapshotBytes && d.c.image.Load().Offset >= d.store.checkpointEnd {
-		return d.store.checkpoint(d.c.image.Load())
-	}
-	return nil
+	return d.checkpoint(time.Now())
 }
 
 // newVote tells whether term or vote differ from what is stored. The commit index alone need not be stored: it comes back from the leader; what follow needs of it, it stores.

@@ -275,8 +275,10 @@ func (s *storage) expectOthers() error {
 	if !s.alone {
 		return nil
 	}
-	s.alone = false
-	return s.writeQuorumState(s.hard)
+	s.alone = false // writes it durably
+	err := s.writeQuorumState(s.hard)
+	s.alone = isFull(err)
+	return err
 }
 
 // saveVote makes term and vote durable.
@@ -287,10 +289,20 @@ func (s *storage) saveVote(h *pb.HardState) error {
 	return s.writeQuorumState(h)
 }
 
-// append writes entries to the log, which replaces what it holds from the first one's index on, and returns when they are durable.
+// append writes entries to the log, which replaces what it holds from the first one's index on, and returns when they are durable. After a *log.FullError some of them may be in the log, and it may be called again.
 func (s *storage) append(entries []*pb.Entry) error {
 	if len(entries) == 0 {
 		return nil
+	}
+	for len(entries) > 0 && entries[0].GetIndex() <= s.last { // an attempt before this one has written it: term and index name one entry
+		if term, err := s.Term(entries[0].GetIndex()); err != nil || term != entries[0].GetTerm() {
+			break
+		}
+		entries = entries[1:]
+	}
+	if len(entries) == 0 {
+		_, err := s.log.Sync()
+		return err
 	}
 	if first := entries[0].GetIndex(); first <= s.last {
 		if err := s.log.TruncateTo(offsetOf(first)); err != nil {
@@ -322,10 +334,12 @@ func (s *storage) write(e *pb.Entry) error {
 	if s.buf, err = s.builder.Build(s.buf[:0]); err != nil {
 		return err
 	}
-	s.sinceBytes += int64(len(s.buf))
 	a, err := s.log.Append(record.Batch(s.buf), log.AppendOptions{LeaderEpoch: int32(e.GetTerm()), Origin: log.FromCoordinator})
 	if err == nil && a.BaseOffset != offsetOf(e.GetIndex()) {
 		err = fmt.Errorf("metadata log %s: entry %d was written at offset %d", s.dir, e.GetIndex(), a.BaseOffset)
+	}
+	if err == nil {
+		s.sinceBytes += int64(len(s.buf))
 	}
 	if cap(s.buf) > maxCacheBytes {
 		s.buf, s.value = nil, nil

@@ -35,8 +35,10 @@ type Config struct {
 	// Spawn runs f on a goroutine that the owner waits for; false when the owner is closing.
 	Spawn func(f func()) bool
 
-	Changed func()       // optional: called before a log changes, and after its start has
-	Logger  *slog.Logger // nil = silent
+	Admit   func() error    // optional: why nothing may be written now, a *log.FullError
+	Refused func(err error) // optional: told why a write was refused
+	Changed func()          // optional: called before a log changes, and after its start has
+	Logger  *slog.Logger    // nil = silent
 }
 
 func (c Config) validate() error {

@@ -22,6 +22,7 @@ type round struct {
 	at      time.Time     // when
 	wall    time.Time     // by the wall clock
 	advance int64         // where the log may start now; 0 = no news
+	refused error         // why the write before failed
 
 	builder *record.Builder
 	scratch []byte // a key and a value
@@ -56,7 +57,7 @@ func (rd *round) reset() {
 	clear(rd.answers)
 	clear(rd.entries)
 	rd.answers, rd.entries = rd.answers[:0], rd.entries[:0]
-	rd.decided, rd.advance = false, 0
+	rd.decided, rd.advance, rd.refused = false, 0, nil
 }
 
 // refuse answers calls with an error, in the order in which they came.

@@ -57,6 +57,12 @@ func (s *shard) append(rd *round) (ended bool) {
 		s.write.result = replication.AppendResult{Err: err}
 		return true
 	}
+	if f := s.owner.c.Admit; f != nil {
+		if err := f(); err != nil {
+			s.write.result = replication.AppendResult{Err: err}
+			return true
+		}
+	}
 	if f := s.owner.c.Changed; f != nil {
 		f()
 	}
@@ -99,6 +105,7 @@ func (s *shard) writtenLocked(now time.Time, rd *round) {
 	s.decideLocked(now, rd)
 	if err != nil {
 		s.owner.logger.Warn("group coordinator: a write failed", "partition", s.partition, "error", w.result.Err)
+		rd.refused = w.result.Err
 	}
 }
 
@@ -147,6 +154,9 @@ func (s *shard) tell(rd *round) {
 	}
 	for _, r := range rd.fx.Regexes {
 		s.owner.c.Spawn(func() { s.resolve(r) })
+	}
+	if f := s.owner.c.Refused; f != nil && rd.refused != nil {
+		f(rd.refused)
 	}
 	if rd.advance > 0 {
 		s.advance(rd.advance)

@@ -1,6 +1,8 @@
 package log
 
 import (
+	"math"
+
 	"github.com/cespare/xxhash/v2"
 	"github.com/insynclog/insync/log/record"
 )
@@ -24,17 +26,25 @@ func (l *Log) SealedRanges() (list []Range) {
 
 // HashRange is the xxhash64 of the batches of a range; ok is false if no batch begins or ends at its borders. Every batch is checked. Errors: as Read, *DamagedError, what Pace returned.
 func (l *Log) HashRange(r Range, c Scrubber) (hash uint64, ok bool, err error) {
+	_, hash, ok, err = l.HashPart(r, math.MaxInt64, c)
+	return hash, ok, err
+}
+
+// HashPart is HashRange for the beginning of a range, of so many bytes at most, or one batch. It tells where it ends.
+func (l *Log) HashPart(r Range, bytes int64, c Scrubber) (part Range, hash uint64, ok bool, err error) {
 	h := xxhash.New()
 	var buf []byte
-	for offset := r.From; offset < r.To; {
-		sl, err := l.Read(offset, r.To, mendBytes, true)
+	offset := r.From
+	for offset < r.To && (offset == r.From || bytes > 0) {
+		sl, err := l.Read(offset, r.To, int(min(mendBytes, bytes)), true)
 		if err != nil {
-			return 0, false, err
+			return Range{}, 0, false, err
 		}
 		if sl.Len() == 0 || sl.Offset != offset {
 			sl.Release()
-			return 0, false, nil
+			return Range{}, 0, false, nil
 		}
+		bytes -= int64(sl.Len())
 		if c.Pace != nil {
 			err = c.Pace(int(sl.Len()))
 		}
@@ -46,12 +56,12 @@ func (l *Log) HashRange(r Range, c Scrubber) (hash uint64, ok bool, err error) {
 		}
 		sl.Release()
 		if err != nil {
-			return 0, false, err
+			return Range{}, 0, false, err
 		}
 		h.Write(buf)
 		offset = endOf(buf)
 	}
-	return h.Sum64(), true, nil
+	return Range{r.From, offset}, h.Sum64(), true, nil
 }
 
 // Reject marks a whole rolled segment as damaged that others say is not what was written, though nothing in it shows that, and takes its seal away. Errors: ErrClosed, *StorageError.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"sync/atomic"
 
 	"github.com/insynclog/insync/log"
 	"github.com/insynclog/insync/replication"
@@ -24,9 +25,10 @@ const KeyRange int16 = 32103
 //	int16 error code, then whole batches: from the one that holds offset on, or the first behind it
 
 // RangeRequest asks a replica for its batches of the offsets [Offset, End), about Bytes of them. It reads what is committed, and a leader what it has. With Complaint it asks for nothing: what the replica sent
-// of Offset was damaged, and it should have a look at it. With Hash it asks for the xxhash64 of the batches alone, 8 bytes, or none if no batch begins or ends at the borders.
+// of Offset was damaged, and it should have a look at it. With Hash it asks for the xxhash64 of the batches alone, 8 bytes, or none if no batch begins or ends at the borders;
+// a node works on one such request at a time, at the rate at which it scrubs, and for a session timeout at most.
 //
-// Answers: KAFKA_STORAGE_ERROR: it is damaged there, too; NOT_LEADER_OR_FOLLOWER; UNKNOWN_TOPIC_ID; OFFSET_OUT_OF_RANGE.
+// Answers: THROTTLING_QUOTA_EXCEEDED: of Hash, it works on another one, ask again; REQUEST_TIMED_OUT: of Hash, ask for less; KAFKA_STORAGE_ERROR: it is damaged there, too; NOT_LEADER_OR_FOLLOWER; UNKNOWN_TOPIC_ID; OFFSET_OUT_OF_RANGE.
 type RangeRequest struct {
 	TopicID     log.TopicID
 	Partition   int32
@@ -108,6 +110,31 @@ func (r *RangeResponse) ReadFrom(src []byte) error {
 	return nil
 }
 
+// hasher reads for the comparisons of others.
+type hasher struct {
+	b    *Broker
+	busy atomic.Bool
+	pace pacer // of whoever is busy
+}
+
+// of is the hash of a range as it is sent.
+func (h *hasher) of(l *log.Log, r log.Range) ([]byte, error) {
+	if !h.busy.CompareAndSwap(false, true) {
+		return nil, kerr.ThrottlingQuotaExceeded // rather than have it wait here, with all that come after it
+	}
+	defer h.busy.Store(false)
+	ctx, cancel := context.WithTimeout(h.b.ctx, h.b.c.SessionTimeout) // for longer nobody waits
+	defer cancel()
+	hash, ok, err := l.HashRange(r, log.Scrubber{Pace: func(bytes int) error { return h.pace.take(ctx, bytes) }})
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return nil, kerr.RequestTimedOut
+	case err != nil || !ok:
+		return nil, err
+	}
+	return binary.BigEndian.AppendUint64(nil, hash), nil
+}
+
 // rangeBytes bounds an answer but for a batch that is larger.
 const rangeBytes = 4 << 20
 
@@ -148,11 +175,7 @@ func (b *Broker) batchesOf(req *RangeRequest) ([]byte, error) {
 		if req.End > bound {
 			return nil, replication.ErrOffsetNotAvailable
 		}
-		hash, ok, err := l.HashRange(log.Range{From: req.Offset, To: req.End}, log.Scrubber{})
-		if err != nil || !ok {
-			return nil, err
-		}
-		return binary.BigEndian.AppendUint64(nil, hash), nil
+		return b.hashes.of(l, log.Range{From: req.Offset, To: req.End})
 	}
 	sl, err := l.Read(req.Offset, min(req.End, bound), int(min(req.Bytes, rangeBytes)), true)
 	if err != nil {

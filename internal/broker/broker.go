@@ -158,6 +158,7 @@ type Broker struct {
 	groups      *groups.Coordinators
 	cleaner     *cleaner
 	scrubber    *scrubber
+	hashes      hasher
 	raftOut     raftSender
 	callers     callers
 	sessions    sessionCache
@@ -210,6 +211,7 @@ func New(c Config) (*Broker, error) {
 	b.life = newLifecycle(b)
 	b.cleaner = newCleaner(b)
 	b.scrubber = newScrubber(b)
+	b.hashes.b, b.hashes.pace.rate = b, b.c.ScrubRate
 	b.ids.b, b.autoCreate.b = b, b
 	b.clock.show = c.Wall
 	b.clock.started(b.began, c.Directory.LastWritten())

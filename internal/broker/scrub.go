@@ -26,6 +26,9 @@ const (
 	mendRetryMin = 100 * time.Millisecond
 	mendRetryMax = time.Minute
 
+	// hashPatience is for how long a node is asked for a hash that works for others.
+	hashPatience = time.Minute
+
 	// keptRepairs is how many repairs are remembered.
 	keptRepairs = 256
 )
@@ -140,21 +143,30 @@ func (s *scrubber) run() {
 	}
 }
 
+// pacer holds back who reads, so that it is no more than so many bytes a second; a negative rate is no bound. It is for one at a time.
+type pacer struct {
+	rate int64
+	debt time.Duration
+}
+
+// take waits for what was read before, and notes what is. Error: ctx's.
+func (p *pacer) take(ctx context.Context, bytes int) error {
+	if p.rate < 0 {
+		return ctx.Err()
+	}
+	p.debt += time.Duration(float64(bytes) / float64(p.rate) * float64(time.Second))
+	if p.debt < 50*time.Millisecond {
+		return nil
+	}
+	sleep(ctx, p.debt)
+	p.debt = 0
+	return ctx.Err()
+}
+
 // pass goes through all logs at the configured rate, and returns those that stay damaged though somebody may have good bytes.
 func (s *scrubber) pass() (left []*partition) {
-	var debt time.Duration
-	pace := func(bytes int) error {
-		if s.b.c.ScrubRate < 0 {
-			return s.b.ctx.Err()
-		}
-		debt += time.Duration(float64(bytes) / float64(s.b.c.ScrubRate) * float64(time.Second))
-		if debt < 50*time.Millisecond {
-			return nil
-		}
-		sleep(s.b.ctx, debt)
-		debt = 0
-		return s.b.ctx.Err()
-	}
+	p := pacer{rate: s.b.c.ScrubRate}
+	pace := func(bytes int) error { return p.take(s.b.ctx, bytes) }
 	for _, p := range s.b.replicas.all() {
 		if pace(scrubLogCost) == nil && !s.look(p, log.Scrubber{Pace: pace}) {
 			left = append(left, p)
@@ -185,6 +197,9 @@ func (s *scrubber) look(p *partition, c log.Scrubber) bool {
 		s.note(p, log.Damage{Path: name, Reason: errDerived}, s.b.c.NodeID, nil)
 	}
 	if len(r.Damage) == 0 {
+		if c.Pace == nil {
+			return true // somebody waits for what is damaged, and the others take their time to compare
+		}
 		if s.compare(p, l, c); len(l.Damage()) == 0 {
 			return true
 		}
@@ -209,13 +224,29 @@ func (s *scrubber) compare(p *partition, l *log.Log, c log.Scrubber) {
 		if p.compared[r] || s.b.ctx.Err() != nil {
 			continue
 		}
-		own, ok, err := l.HashRange(r, c)
+		p.compared[r] = s.compareRange(p, l, r, nodes, c)
+	}
+}
+
+// hashBytes is how much is compared at a time: what another node can read in a fraction of the time for which it is waited for, and not so little that the requests cost more.
+func (s *scrubber) hashBytes() int64 {
+	const most = 4 << 20
+	if rate := s.b.c.ScrubRate; rate >= 0 {
+		return min(most, max(1, int64(float64(rate)*s.b.c.SessionTimeout.Seconds()/4)))
+	}
+	return most
+}
+
+// compareRange compares a segment part by part. It tells whether all of it was the same elsewhere.
+func (s *scrubber) compareRange(p *partition, l *log.Log, r log.Range, nodes []int32, c log.Scrubber) bool {
+	for from := r.From; from < r.To; {
+		part, own, ok, err := l.HashPart(log.Range{From: from, To: r.To}, s.hashBytes(), c)
 		if err != nil || !ok {
-			continue
+			return false
 		}
 		same, others := 0, map[uint64]int{}
 		for _, node := range nodes {
-			hash, ok := s.askHash(p, node, r)
+			hash, ok := s.askHash(p, node, part)
 			switch {
 			case !ok:
 			case hash == own:
@@ -228,21 +259,32 @@ func (s *scrubber) compare(p *partition, l *log.Log, c log.Scrubber) {
 				}
 			}
 		}
-		p.compared[r] = same > 0 && len(others) == 0
 		if len(others) > 0 {
-			s.b.logger.Error("replicas differ", "topic", p.topic, "partition", p.index, "from", r.From, "to", r.To, "same", same, "others", len(others))
+			s.b.logger.Error("replicas differ", "topic", p.topic, "partition", p.index, "from", part.From, "to", part.To, "same", same, "others", len(others))
 		}
+		if same == 0 || len(others) > 0 {
+			return false
+		}
+		from = part.To
 	}
+	return true
 }
 
 var errDiffers = errors.New("the other replicas agree on something else")
 
+// askHash asks for a hash, again while the other node works on another one's.
 func (s *scrubber) askHash(p *partition, node int32, r log.Range) (uint64, bool) {
-	b, err := s.request(node, &RangeRequest{TopicID: p.id, Partition: p.index, Offset: r.From, End: r.To, Hash: true})
-	if err != nil || len(b) != 8 {
-		return 0, false
+	until := time.Now().Add(hashPatience)
+	for pause := retryMin; ; pause = min(2*pause, retryMax) {
+		b, err := s.request(node, &RangeRequest{TopicID: p.id, Partition: p.index, Offset: r.From, End: r.To, Hash: true})
+		switch {
+		case errors.Is(err, kerr.ThrottlingQuotaExceeded) && time.Now().Before(until) && sleep(s.b.ctx, pause):
+			continue
+		case err != nil || len(b) != 8:
+			return 0, false
+		}
+		return binary.BigEndian.Uint64(b), true
 	}
-	return binary.BigEndian.Uint64(b), true
 }
 
 var errDerived = errors.New("made anew from the log")

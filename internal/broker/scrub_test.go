@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"hash/crc32"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -155,7 +157,7 @@ func TestManyTinyLogsArePaced(t *testing.T) {
 	})
 }
 
-// The first time a rolled segment is read twice, to be checked and to be compared with the other replicas': both at the rate.
+// The first time a rolled segment is read twice, to be checked and to be compared with the other replicas', which read theirs one after the other: all at the rate.
 func TestComparingIsPaced(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		h := newHarness(t, 3, func(_ int32, c *Config) { c.ScrubInterval, c.ScrubRate = -1, 1<<20 })
@@ -172,11 +174,66 @@ func TestComparingIsPaced(t *testing.T) {
 		}
 		lead.mustProduce("t", 0, "d")
 		time.Sleep(time.Second)
-		for _, times := range []float64{2, 1} {
+		for _, times := range []float64{4, 1} {
 			began := time.Now()
 			lead.Scrub()
 			h.await(func() bool { return !lead.scrubber.running.Load() })
 			assert.InDelta(t, times*20*100/1024, time.Since(began).Seconds(), 0.5)
 		}
+	})
+}
+
+// Whoever asks, a node reads for the comparisons of others at its own rate, for one at a time: those who come meanwhile are told so at once, and one who asks for more than can be read in a session gets no answer but that.
+func TestHashingForOthersIsPaced(t *testing.T) {
+	const (
+		rate   = 1 << 20
+		values = 40 // of 100 KiB
+	)
+	bubble(t, func(t *testing.T) {
+		h := newHarness(t, 1, func(_ int32, c *Config) { c.ScrubInterval, c.ScrubRate = -1, rate })
+		h.create(1, "t", 1, 1)
+		n := h.leader("t", 0)
+		for range values {
+			n.mustProduce("t", 0, strings.Repeat("v", 100<<10))
+		}
+		id := n.metadataImage().Topics["t"].ID
+		ask := func(from, end int64) (code int16, took time.Duration) {
+			began := time.Now()
+			r := call[*RangeResponse](n, &RangeRequest{TopicID: id, Offset: from, End: end, Hash: true})
+			return r.ErrorCode, time.Since(began)
+		}
+		began := time.Now()
+		var wg sync.WaitGroup
+		var done, refused atomic.Int64
+		for range 8 {
+			wg.Go(func() {
+				for time.Since(began) < 20*time.Second {
+					switch code, took := ask(0, 20); code {
+					case 0:
+						done.Add(1)
+					case kerr.ThrottlingQuotaExceeded.Code:
+						refused.Add(1)
+						assert.Zero(t, took, "nobody waits in line")
+					default:
+						assert.Fail(t, "answer", "%v", kerr.ErrorForCode(code))
+					}
+					time.Sleep(10 * time.Millisecond)
+				}
+			})
+		}
+		wg.Wait()
+		bytes := float64(done.Load()) * 20 * (100 << 10)
+		assert.LessOrEqual(t, bytes/time.Since(began).Seconds(), 1.05*rate)
+		assert.GreaterOrEqual(t, bytes/time.Since(began).Seconds(), 0.8*rate, "nor less")
+		assert.Greater(t, refused.Load(), int64(1000))
+
+		n.hashes.pace.rate = rate / 4 // all of it takes 16 s
+		code, took := ask(0, values)
+		assert.Equal(t, kerr.RequestTimedOut.Code, code)
+		assert.Equal(t, n.c.SessionTimeout, took)
+		n.hashes.pace.rate = -1
+		code, took = ask(0, values)
+		assert.Zero(t, code)
+		assert.Zero(t, took)
 	})
 }

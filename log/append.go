@@ -66,11 +66,38 @@ func (l *Log) Append(b record.Batch, o AppendOptions) (Appended, error) {
 	if err != nil {
 		return Appended{}, err
 	}
+	return l.appendValidLocked(b, false, largest, now, o)
+}
+
+// AppendBuilt is Append of the batch that b has built. It takes fewer looks at it, as b can only have built a valid one, and no copy: the batch is written from b's memory, where its header is rewritten
+// . A call of b.Batch before it takes encoding and CRC out of the serialised part.
+//
+// Errors: those of Append and of record.Builder.Build.
+func (l *Log) AppendBuilt(b *record.Builder, o AppendOptions) (Appended, error) {
+	if o.Now.IsZero() {
+		o.Now = time.Now()
+	}
+	now := l.wall(o.Now).UnixMilli()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.usable(); err != nil {
+		return Appended{}, err
+	}
+	batch, largest, err := b.ValidateBuilt(l.validateOptionsLocked(o.Origin, now), &l.mu.reader)
+	if err != nil {
+		return Appended{}, err
+	}
+	return l.appendValidLocked(batch, true, largest, now, o)
+}
+
+// appendValidLocked appends a batch that was validated. ours is one whose header may be rewritten where it is.
+func (l *Log) appendValidLocked(b record.Batch, ours bool, largest, now int64, o AppendOptions) (_ Appended, err error) {
 	c := &l.mu.config
 	if c.Compression.Recode && !b.Control() && b.Codec() != c.Compression.Codec {
 		if b, err = l.recodeLocked(b); err != nil {
 			return Appended{}, err
 		}
+		ours = true
 	}
 	if len(b) > int(c.SegmentBytes) {
 		return Appended{}, ErrRecordListTooLarge
@@ -90,11 +117,17 @@ func (l *Log) Append(b record.Batch, o AppendOptions) (Appended, error) {
 		return Appended{BaseOffset: dup.baseOffset(), EndOffset: dup.lastOffset + 1, LogAppendTime: appendTime, Duplicate: true}, nil
 	}
 	base := l.offsets.end.Load()
-	h := l.patchLocked(b, base, o.LeaderEpoch, largest)
+	h, head := b[:record.HeaderSize], []byte(nil)
+	if !ours {
+		h = record.Batch(l.mu.header[:])
+		copy(h, b)
+		head = h
+	}
+	l.patchLocked(h, b[record.HeaderSize:], base, o.LeaderEpoch, largest)
 	if err := l.makeRoomLocked(h, int64(len(b)), o.Now); err != nil {
 		return Appended{}, l.refuse(err)
 	}
-	if err := l.active().Append(h, b, l.aheadLocked(int64(len(b)))); err != nil {
+	if err := l.active().Append(head, b, l.aheadLocked(int64(len(b)))); err != nil {
 		return Appended{}, l.refuse(err)
 	}
 	if err := l.appendedLocked(h, b, int64(len(b))); err != nil {
@@ -124,25 +157,22 @@ func (l *Log) validateOptionsLocked(origin Origin, now int64) record.ValidateOpt
 	return o
 }
 
-// patchLocked makes the header that the log stores for b: offset, leader epoch, and where the topic or the records say so the max timestamp, with a
-// CRC to match.
-func (l *Log) patchLocked(b record.Batch, base int64, epoch int32, largest int64) record.Batch {
-	h := record.Batch(l.mu.header[:])
-	copy(h, b)
+// patchLocked makes h, a batch's header, that which the log stores: offset, leader epoch, and where the topic or the records say so the max timestamp, with a
+// CRC to match, which covers the records too.
+func (l *Log) patchLocked(h record.Batch, records []byte, base int64, epoch int32, largest int64) {
 	h.PutBaseOffset(base)
 	h.PutLeaderEpoch(epoch)
-	stamp := l.mu.config.TimestampType == LogAppendTime && !b.Control()
-	if !stamp && b.Control() || !stamp && b.MaxTimestamp() == largest {
-		return h
+	stamp := l.mu.config.TimestampType == LogAppendTime && !h.Control()
+	if !stamp && h.Control() || !stamp && h.MaxTimestamp() == largest {
+		return
 	}
 	if stamp {
-		binary.BigEndian.PutUint16(h[attributesAt:], uint16(b.Attributes()|logAppendTimeBit))
+		binary.BigEndian.PutUint16(h[attributesAt:], uint16(h.Attributes()|logAppendTimeBit))
 	}
 	binary.BigEndian.PutUint64(h[maxTimestampAt:], uint64(largest))
-	sum := crc32.Checksum(h[crcFrom:], castagnoli)
-	sum = crc32.Update(sum, castagnoli, b[record.HeaderSize:])
+	sum := crc32.Checksum(h[crcFrom:record.HeaderSize], castagnoli)
+	sum = crc32.Update(sum, castagnoli, records)
 	binary.BigEndian.PutUint32(h[crcAt:], sum)
-	return h
 }
 
 // appendedLocked takes a batch that is in the active segment into what is derived from the log. h is its header as stored, b the batch as given, of which only the

@@ -176,7 +176,7 @@ func (w *groupWriter) flush() error {
 	if w.built.SizeBytes()+int64(n) > math.MaxInt32 {
 		return errTooLarge // a segment of 2 GiB, of which timestamps or a codec made more
 	}
-	err := w.built.AppendRun(c.out, 0)
+	err := w.built.AppendRun(c.out, segment.Ahead{})
 	c.out = c.out[:0]
 	w.r.result.WrittenBytes += int64(n)
 	if err == nil {

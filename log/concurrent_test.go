@@ -142,16 +142,22 @@ func TestNoAllocations(t *testing.T) {
 		batch := sizedBatch(t, 2000)
 		idempotent := producerBatchOf(t, 7, 0, 0, 3, false)
 		sequence := int32(0)
+		built := record.NewBuilder(record.BuilderConfig{})
+		value := record.Record{Value: make([]byte, 300), Timestamp: testTime}
 		replicated := batch.Clone()
 		replicated.PutLeaderEpoch(0)
 		buf := make([]byte, 0, 1<<20)
 		step := func() {
 			mustNot(t, appendErr(l, batch))
+			built.Reset()
+			built.Append(&value)
+			_, err := l.AppendBuilt(built, AppendOptions{Now: testTime})
+			mustNot(t, err)
 			idempotent.PutProducer(7, 0, sequence)
 			sequence += 3
 			mustNot(t, appendErr(l, idempotent))
 			replicated.PutBaseOffset(l.Offsets().LogEndOffset)
-			_, err := l.AppendReplicated(replicated, 1)
+			_, err = l.AppendReplicated(replicated, 1)
 			mustNot(t, err)
 			end := l.Offsets().LogEndOffset
 			sl, err := l.Read(end-5, end, 1<<20, true)

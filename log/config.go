@@ -42,8 +42,8 @@ type Config struct {
 	ProducerIDExpiration time.Duration // producer.id.expiration.ms; 0 = 1 day
 	FileDeleteDelay      time.Duration // file.delete.delay.ms; 0 = 60 s
 
-	// WriteAhead is how far blocks are written with zeros ahead of the end of the active segment, which makes syncs cheaper; 0 = chosen by the log for
-	// durable logs, negative = off.
+	// WriteAhead is how far blocks are written with zeros ahead of the end of the active segment, which makes syncs cheaper; 0 = chosen by the log:
+	// so for durable logs, and for logs that are not synced what makes writes to the page cache cheaper; negative = off.
 	WriteAhead int32
 
 	// KeepDamaged has OpenLog open a log that is damaged below its recovery point, with the damage marked for Mend, instead of refusing: for whoever has other copies.

@@ -37,7 +37,6 @@ type Log struct {
 	ending     atomic.Bool // compactions end
 
 	builder *record.Builder // of AppendRecords; the owner's
-	encoded []byte
 
 	// mu guards what appending changes. It is held across writes to the page cache, never across a sync or anything that waits.
 	mu struct {

@@ -311,7 +311,7 @@ func (m *mending) admit(data []byte, offset, end int64) (good []byte, next int64
 
 // append adds batches to the new segment, with what follows from them.
 func (m *mending) append(data []byte) error {
-	if err := m.built.AppendRun(data, 0); err != nil {
+	if err := m.built.AppendRun(data, segment.Ahead{}); err != nil {
 		return err
 	}
 	m.hash.Write(data)

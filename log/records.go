@@ -11,16 +11,6 @@ func (l *Log) AppendRecords(records ...record.Record) (base int64, err error) {
 	if len(records) == 0 {
 		return l.offsets.end.Load(), l.usable()
 	}
-	b, err := l.encode(records)
-	if err != nil {
-		return 0, err
-	}
-	a, err := l.Append(b, AppendOptions{})
-	return a.BaseOffset, err
-}
-
-// encode builds the batch, in memory that the next call uses again.
-func (l *Log) encode(records []record.Record) (record.Batch, error) {
 	if l.builder == nil {
 		l.builder = record.NewBuilder(record.BuilderConfig{})
 	}
@@ -28,7 +18,6 @@ func (l *Log) encode(records []record.Record) (record.Batch, error) {
 	for i := range records {
 		l.builder.Append(&records[i])
 	}
-	b, err := l.builder.Build(l.encoded[:0])
-	l.encoded = b
-	return b, err
+	a, err := l.AppendBuilt(l.builder, AppendOptions{})
+	return a.BaseOffset, err
 }

@@ -64,7 +64,7 @@ func thin(t *testing.T, l *Log, old []*segment.Segment) (*segment.Segment, error
 			}
 			b := make(record.Batch, size)
 			if failed = s.ReadAt(b, pos); failed == nil {
-				failed = built.Append(nil, b, 0)
+				failed = built.Append(nil, b, segment.Ahead{})
 			}
 			if b.Control() && failed == nil {
 				failed = built.AddAborted(segment.AbortedTxn{ProducerID: 9, FirstOffset: 9, LastOffset: 11, LastStableOffset: 12})
@@ -189,7 +189,7 @@ func TestReplaceSegments(t *testing.T) {
 		// What is no run any more, or was cut in between, is left alone.
 		gone, err := l.createReplacement(old[0].BaseOffset())
 		require.NoError(t, err)
-		require.NoError(t, gone.Append(nil, stamped(t, to-1), 0))
+		require.NoError(t, gone.Append(nil, stamped(t, to-1), segment.Ahead{}))
 		require.ErrorIs(t, l.replaceSegments(old, gone, l.cuts.Load()), errSegmentsChanged)
 		cuts := l.cuts.Load()
 		run := (*l.segments.Load())[1:2]

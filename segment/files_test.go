@@ -19,7 +19,7 @@ func fill(tb testing.TB, c Config, base int64, n int) *Segment {
 	s, err := Create(c, base)
 	require.NoError(tb, err)
 	for i := range n {
-		require.NoError(tb, s.Append(nil, batchAt(tb, base+int64(i), 1, testMillis+int64(i)), 0))
+		require.NoError(tb, s.Append(nil, batchAt(tb, base+int64(i), 1, testMillis+int64(i)), Ahead{}))
 	}
 	return s
 }
@@ -56,8 +56,8 @@ func TestFilesBound(t *testing.T) {
 	require.NoError(t, segs[8].Sync(true))
 	segs[8].Shut()
 	assert.Nil(t, segs[8].file.Load())
-	require.NoError(t, segs[8].Append(nil, batchAt(t, 808, 1, testMillis+8), 0))
-	require.NoError(t, segs[8].Append(nil, batchAt(t, 809, 1, testMillis+9), 0))
+	require.NoError(t, segs[8].Append(nil, batchAt(t, 808, 1, testMillis+8), Ahead{}))
+	require.NoError(t, segs[8].Append(nil, batchAt(t, 809, 1, testMillis+9), Ahead{}))
 	n, err := segs[8].offsets.len()
 	require.NoError(t, err)
 	assert.Equal(t, 4, n, "the index goes on where it was")
@@ -173,7 +173,7 @@ func TestFilesBesideUse(t *testing.T) {
 				}
 			})
 			for i := range 600 {
-				require.NoError(t, s.Append(nil, batchAt(t, int64(1+i), 1, testMillis+int64(i)), 0))
+				require.NoError(t, s.Append(nil, batchAt(t, int64(1+i), 1, testMillis+int64(i)), Ahead{}))
 				if i%3 == 0 {
 					require.NoError(t, s.Sync(true))
 				}

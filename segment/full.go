@@ -82,7 +82,7 @@ func (s *Segment) undo(f vfs.File, cause error) error {
 	if !IsExhausted(cause) {
 		return err
 	}
-	s.w.fileEnd = 0
+	s.w.fileEnd, s.w.blocksEnd = 0, 0
 	cut := f.Truncate(s.w.size)
 	s.wrote()
 	if cut != nil {

@@ -68,7 +68,7 @@ func TestGoldenFiles(t *testing.T) {
 		batchAt(t, 107, 1, testMillis+9), // [361, 430): not above the largest so far
 		batchAt(t, 108, 1, testMillis+12),
 	} {
-		require.NoError(t, s.Append(nil, b, 1<<16))
+		require.NoError(t, s.Append(nil, b, Ahead{Synced: 1 << 16}))
 	}
 	require.NoError(t, s.AddAborted(AbortedTxn{ProducerID: 7, FirstOffset: 101, LastOffset: 106, LastStableOffset: 107}))
 	require.NoError(t, s.Seal())
@@ -179,7 +179,7 @@ func readEverywhere(t *testing.T, batches []record.Batch, c Config) {
 	require.NoError(t, err)
 	pos := []int64{0}
 	for _, b := range batches {
-		require.NoError(t, s.Append(nil, b, 0))
+		require.NoError(t, s.Append(nil, b, Ahead{}))
 		pos = append(pos, pos[len(pos)-1]+int64(len(b)))
 	}
 	end := s.EndOffset()
@@ -270,7 +270,7 @@ func TestRecoverCutsTornTail(t *testing.T) {
 	require.NoError(t, err)
 	var ends []boundary
 	for offset := int64(0); offset < 12; offset += 2 {
-		require.NoError(t, s.Append(nil, batchAt(t, offset, 2, testMillis+offset), 0))
+		require.NoError(t, s.Append(nil, batchAt(t, offset, 2, testMillis+offset), Ahead{}))
 		ends = append(ends, boundary{s.EndOffset(), s.SizeBytes()})
 	}
 	require.NoError(t, s.Sync(true))

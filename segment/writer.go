@@ -27,7 +27,8 @@ type writer struct {
 	firstTimestamp int64 // max timestamp of the first batch
 	timeEntry      int64 // timestamp of the last entry of the time index; -1 without
 
-	fileEnd int64 // length of the file where blocks are written ahead; less than size means that nothing is
+	fileEnd   int64 // length of the file where blocks are written ahead; less than size means that nothing is
+	blocksEnd int64 // up to where blocks are reserved; less than size means that none are
 
 	scratch []byte
 	vector  [2][]byte
@@ -41,10 +42,9 @@ func (w *writer) reset(base int64) {
 }
 
 // Append writes one batch at the end and publishes it. If head is not empty it is written in place of the first len(head) bytes of b:
-// that is how a batch gets its offset in the log while b stays as it is. b is not kept. If the file has no blocks for b they are written, with
-// zeros, as far as ahead bytes behind it, so that Sync finds them there; 0 is not at all.
+// that is how a batch gets its offset in the log while b stays as it is. b is not kept.
 // After a *FullError everything is as it was. After another error the segment must not be written to: the file may hold part of the batch.
-func (s *Segment) Append(head []byte, b record.Batch, ahead int64) error {
+func (s *Segment) Append(head []byte, b record.Batch, ahead Ahead) error {
 	at := b
 	if len(head) > 0 {
 		at = head
@@ -80,7 +80,7 @@ func (s *Segment) Append(head []byte, b record.Batch, ahead int64) error {
 }
 
 // AppendRun writes whole batches, as they are, with one write, and publishes them. data is not kept. The rules of Append hold.
-func (s *Segment) AppendRun(data []byte, ahead int64) error {
+func (s *Segment) AppendRun(data []byte, ahead Ahead) error {
 	f, err := s.pin()
 	if err != nil {
 		return full(err)
@@ -218,13 +218,13 @@ func (s *Segment) seal(short bool) error {
 		}
 	}
 	s.sealed.Store(true)
-	if s.w.fileEnd > s.w.size {
+	if s.w.fileEnd > s.w.size || s.w.blocksEnd > s.w.size || s.w.size >= reservedFrom {
 		err := f.Truncate(s.w.size)
 		s.wrote()
 		if err != nil {
 			return storage("truncate", s.path, err)
 		}
-		s.w.fileEnd = 0
+		s.w.fileEnd, s.w.blocksEnd = 0, 0
 	}
 	if err := s.offsets.trim(); err != nil {
 		return err
@@ -232,18 +232,56 @@ func (s *Segment) seal(short bool) error {
 	return s.times.trim()
 }
 
+// Ahead says how far behind a batch the file is made ready for the next ones, in bytes, if it is not ready for this one. It is a favour to what comes, and not done on a full disk.
+type Ahead struct {
+	Synced   int64 // zeros are written, so that Sync finds blocks that need no journal
+	Unsynced int64 // zeros are written or blocks reserved, at most so many, so that writes to the page cache cost less; not in memory
+}
+
+// A write to the page cache that makes a file longer pays for that with a transaction of the file system's journal, for a block for every page, and for pages that are made one by one. One into zeros that were written before, many at a time and into reserved
+// blocks, pays the least. Measured on ext4, growing, into reserved blocks, and into zeros in them, theirs included: 170 B 0.75, 0.72 and 0.69 us, 1 KiB 1.37, 1.26 and 0.85 us, 10 KiB 6.2, 5.4 and 1.9 us, 64 KiB 12.5, 8.7 and 9.0 us, 1 MiB 180, 105 and 190 us.
+const (
+	smallWrite  = 4 << 10  // zeros are written in smaller pieces before such: the kernel goes over all blocks of a large page for each
+	mediumWrite = 64 << 10 // from here on blocks are reserved alone
+	smallPiece  = 64 << 10 // pieces end at multiples of themselves: they become one page each
+	mediumPiece = 128 << 10
+)
+
+// reservedFrom is the size of a segment for which blocks may have been reserved in an earlier life of the process, which nobody gave back: Seal does, to be sure.
+const reservedFrom = 4 << 20
+
 // zeros are what is written ahead. Nobody writes to them.
 var zeros [256 << 10]byte
 
 // writeAhead makes sure that the file has blocks for the next n bytes and more, if that is wanted and they are used up. Written zeros, not
 // reserved blocks: a write into the latter has to be journalled all the same. It is a favour to Sync, so a full disk is left to the write that follows.
-func (s *Segment) writeAhead(f vfs.File, n, ahead int64) error {
+func (s *Segment) writeAhead(f vfs.File, n int64, ahead Ahead) error {
 	w := &s.w
-	if ahead <= 0 || w.size+n <= w.fileEnd {
+	if w.size+n <= w.fileEnd {
 		return nil
 	}
 	from := max(w.fileEnd, w.size+n)
-	w.fileEnd = max(w.fileEnd, w.size+n+ahead)
+	switch {
+	case ahead.Synced > 0:
+		w.fileEnd = from + ahead.Synced
+	case ahead.Unsynced <= 0 || f.OS() == nil:
+		return nil
+	default:
+		if w.size+n > w.blocksEnd {
+			from := max(w.blocksEnd, w.fileEnd, w.size)
+			w.blocksEnd = w.size + n + ahead.Unsynced
+			f.Reserve(from, w.blocksEnd-from)
+		}
+		if n >= mediumWrite {
+			return nil
+		}
+		piece := int64(smallPiece)
+		if n >= smallWrite {
+			piece = mediumPiece
+		}
+		from = max(w.fileEnd, w.size)
+		w.fileEnd = (w.size + n + piece) &^ (piece - 1)
+	}
 	for from < w.fileEnd {
 		z := zeros[:min(int64(len(zeros)), w.fileEnd-from)]
 		_, err := f.WriteAt(z, from)

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"runtime"
+	"sync"
 
 	"github.com/insynclog/insync/log"
 	"github.com/insynclog/insync/log/record"
@@ -15,8 +17,6 @@ type insyncStore struct {
 	*log.Log
 	durable bool
 	encode  *record.Builder
-	encoded []byte
-	record  record.Record
 	buf     []byte
 	reader  record.Reader
 }
@@ -48,27 +48,53 @@ func (s *insyncStore) append(b *batch) error {
 }
 
 func (s *insyncStore) write(b *batch) error {
-	data := b.encoded
 	if s.encode != nil {
-		s.encode.Reset()
-		s.record.Timestamp = stamp
-		for _, v := range b.values {
-			s.record.Value = v
-			s.encode.Append(&s.record)
-		}
-		var err error
-		if s.encoded, err = s.encode.Build(s.encoded[:0]); err != nil {
+		if err := encode(s.encode, b); err != nil {
 			return err
 		}
-		data = s.encoded
+		return s.writeBuilt(s.encode)
 	}
-	_, err := s.Append(data, log.AppendOptions{Now: stamp})
+	_, err := s.Append(b.encoded, log.AppendOptions{Now: stamp})
 	return err
 }
 
-// shared appends one at a time, as a log wants it, and syncs outside of the lock: the log's own group commit.
+// encode makes a batch of the records.
+func encode(builder *record.Builder, b *batch) error {
+	builder.Reset()
+	r := record.Record{Timestamp: stamp}
+	for _, r.Value = range b.values {
+		builder.Append(&r)
+	}
+	_, err := builder.Batch()
+	return err
+}
+
+func (s *insyncStore) writeBuilt(builder *record.Builder) error {
+	_, err := s.AppendBuilt(builder, log.AppendOptions{Now: stamp})
+	return err
+}
+
+// shared appends one at a time, as a log wants it, and syncs outside of the lock: the log's own group commit. Encoding is done outside of it, too.
 func (s *insyncStore) shared() func(b *batch) error {
 	write := locked(s.write)
+	if s.encode != nil {
+		// As many as can encode at a time, and one whose batch is written: more of them would not fit into the processor's cache.
+		builders := make(chan *record.Builder, runtime.GOMAXPROCS(0)+1)
+		for range cap(builders) {
+			builders <- record.NewBuilder(record.BuilderConfig{})
+		}
+		var mu sync.Mutex
+		write = func(b *batch) error {
+			builder := <-builders
+			defer func() { builders <- builder }()
+			if err := encode(builder, b); err != nil {
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			return s.writeBuilt(builder)
+		}
+	}
 	return func(b *batch) error {
 		if err := write(b); err != nil || !s.durable {
 			return err

@@ -57,7 +57,6 @@ type storage struct {
 
 	builder *record.Builder
 	reader  record.Reader
-	buf     []byte
 	value   []byte
 }
 
@@ -330,19 +329,16 @@ func (s *storage) write(e *pb.Entry) error {
 	s.value = append(append(s.value[:0], byte(e.GetType())), e.GetData()...)
 	s.builder.Reset()
 	s.builder.Append(&record.Record{Value: s.value})
-	var err error
-	if s.buf, err = s.builder.Build(s.buf[:0]); err != nil {
-		return err
-	}
-	a, err := s.log.Append(record.Batch(s.buf), log.AppendOptions{LeaderEpoch: int32(e.GetTerm()), Origin: log.FromCoordinator})
+	size := int64(s.builder.Size())
+	a, err := s.log.AppendBuilt(s.builder, log.AppendOptions{LeaderEpoch: int32(e.GetTerm()), Origin: log.FromCoordinator})
 	if err == nil && a.BaseOffset != offsetOf(e.GetIndex()) {
 		err = fmt.Errorf("metadata log %s: entry %d was written at offset %d", s.dir, e.GetIndex(), a.BaseOffset)
 	}
 	if err == nil {
-		s.sinceBytes += int64(len(s.buf))
+		s.sinceBytes += size
 	}
-	if cap(s.buf) > maxCacheBytes {
-		s.buf, s.value = nil, nil
+	if cap(s.value) > maxCacheBytes {
+		s.builder, s.value = record.NewBuilder(record.BuilderConfig{}), nil
 	}
 	return err
 }

@@ -26,7 +26,6 @@ type round struct {
 
 	builder *record.Builder
 	scratch []byte // a key and a value
-	batch   []byte
 }
 
 // answer is a reply to be given.
@@ -46,8 +45,8 @@ func (cs *Coordinators) newRound() *round {
 // free gives a round back that has nothing left to do.
 func (cs *Coordinators) free(rd *round) {
 	rd.reset()
-	if cap(rd.batch) > keptBytes {
-		rd.batch, rd.builder = nil, record.NewBuilder(record.BuilderConfig{})
+	if rd.builder.Size() > keptBytes {
+		rd.builder = record.NewBuilder(record.BuilderConfig{})
 	}
 	cs.rounds.Put(rd)
 }
@@ -68,7 +67,7 @@ func (rd *round) refuse(calls []*call, err error) {
 	}
 }
 
-// encode makes one batch of the entries.
+// encode makes one batch of the entries, in the builder's memory.
 func (rd *round) encode() (record.Batch, error) {
 	rd.builder.Reset()
 	for _, e := range rd.entries {
@@ -80,7 +79,5 @@ func (rd *round) encode() (record.Batch, error) {
 		}
 		rd.builder.Append(&r)
 	}
-	var err error
-	rd.batch, err = rd.builder.Build(rd.batch[:0])
-	return rd.batch, err
+	return rd.builder.Batch()
 }

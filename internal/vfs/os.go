@@ -201,6 +201,17 @@ func (o *osFile) Preallocate(off, n int64) error {
 	return pathError("preallocate", o.name, err)
 }
 
+// Reserve implements File.
+func (o *osFile) Reserve(off, n int64) {
+	if off < 0 || n <= 0 || off+n < off {
+		return
+	}
+	if fd, err := o.acquire("reserve"); err == nil {
+		reserveBlocks(fd, off, n)
+		o.release()
+	}
+}
+
 var errRange = errors.New("range is negative or too large")
 
 // Map implements File.

@@ -69,6 +69,9 @@ type File interface {
 	// Preallocate reserves blocks for [off, off+n) and grows the file to off+n if it is shorter; bytes not yet written read as zero. It may do
 	// no more than Truncate where the system has nothing better. The caller keeps out concurrent writers beyond the old size.
 	Preallocate(off, n int64) error
+	// Reserve has blocks ready for writes into [off, off+n) where the system can do that without changing the file's size (Linux): such a write takes two thirds of the time. It is a hint, and fails without a word.
+	// Truncate gives back what lies behind the size it sets, also when the file has that size already.
+	Reserve(off, n int64)
 	// Map maps [0, size) shared and writable. The file must be at least size bytes long, with blocks allocated (Preallocate). See Mapping.
 	Map(size int) (Mapping, error)
 	// OS returns the operating system's file for sendfile, or nil (memory). It is closed by Close, and for reading only.

@@ -145,6 +145,11 @@ func (f *watchedFile) Preallocate(off, n int64) error {
 	return f.File.Preallocate(off, n)
 }
 
+func (f *watchedFile) Reserve(off, n int64) {
+	defer f.w.end(f.w.begin())
+	f.File.Reserve(off, n)
+}
+
 func (f *watchedFile) Map(size int) (Mapping, error) {
 	m, err := f.File.Map(size)
 	if err != nil {

@@ -17,12 +17,17 @@ type BuilderConfig struct {
 // Builder encodes records into one RecordBatch v2 after another, reusing its memory. It allocates nothing per record.
 // It is not safe for concurrent use.
 type Builder struct {
-	c   BuilderConfig
-	buf []byte // the records, encoded
+	c      BuilderConfig
+	buf    []byte // room for the header, and the records, encoded
+	packed []byte // the batch, compressed
+	built  Batch  // what Batch has returned and nothing has changed since
 
 	count         int
 	baseTimestamp int64 // of the first record, milliseconds
+	minTimestamp  int64
 	maxTimestamp  int64
+	nullKey       bool          // a record has no key
+	wraps         bool          // the difference of two timestamps is no int64
 	invalid       *InvalidError // the first record that cannot be encoded
 
 	producerID    int64
@@ -40,15 +45,18 @@ func NewBuilder(c BuilderConfig) *Builder {
 // Append adds a record (Key, Value, Headers, Timestamp; a zero Timestamp counts as now). Its bytes are copied.
 // A record that no batch can hold (more than MaxHeaders headers, 2 GiB) is an error of Build.
 func (b *Builder) Append(r *Record) {
+	b.built = nil
 	ts := millis(r.Timestamp)
 	if b.count == 0 {
-		b.baseTimestamp, b.maxTimestamp = ts, ts
+		b.baseTimestamp, b.minTimestamp, b.maxTimestamp = ts, ts, ts
 	}
-	b.maxTimestamp = max(b.maxTimestamp, ts)
+	b.minTimestamp, b.maxTimestamp = min(b.minTimestamp, ts), max(b.maxTimestamp, ts)
+	b.nullKey = b.nullKey || r.Key == nil
 	if len(r.Headers) > MaxHeaders && b.invalid == nil {
 		b.invalid = &InvalidError{Index: b.count, Reason: "more than 1024 headers"}
 	}
 	delta := ts - b.baseTimestamp
+	b.wraps = b.wraps || (ts < b.baseTimestamp) != (delta < 0)
 	body := bodySize(r, delta, b.count)
 
 	// One growth, then stores without further checks of capacity.
@@ -110,13 +118,14 @@ func (b *Builder) AppendSize(r *Record) int {
 }
 
 // Size returns the size in bytes that the batch would have now without compression, header included.
-func (b *Builder) Size() int { return HeaderSize + len(b.buf) }
+func (b *Builder) Size() int { return len(b.buf) }
 
 // Len returns the number of records in the batch so far.
 func (b *Builder) Len() int { return b.count }
 
 // SetProducer sets producer id, epoch and base sequence of the batch under construction; without it they are -1.
 func (b *Builder) SetProducer(id int64, epoch int16, baseSequence int32) {
+	b.built = nil
 	b.producerID, b.producerEpoch, b.baseSequence = id, epoch, baseSequence
 }
 
@@ -125,24 +134,63 @@ func (b *Builder) SetProducer(id int64, epoch int16, baseSequence int32) {
 //
 // Errors: ErrEmpty, *UnsupportedCodecError, *InvalidError if a record cannot be encoded, *TooLargeError if the batch exceeds 2 GiB.
 func (b *Builder) Build(dst []byte) ([]byte, error) {
-	switch {
-	case b.count == 0:
-		return dst, ErrEmpty
-	case b.invalid != nil:
-		return dst, b.invalid
-	case b.Size() > math.MaxInt32:
-		return dst, &TooLargeError{Size: b.Size(), Limit: math.MaxInt32}
+	if err := b.buildable(); err != nil {
+		return dst, err
 	}
 	at := len(dst)
+	out, err := b.compress(dst)
+	if err != nil {
+		return dst, err
+	}
+	b.putHeader(Batch(out[at:]))
+	return out, nil
+}
+
+// Batch is Build without a copy: the batch is in the builder's memory, until Append, SetProducer or Reset is next called. A second call costs nothing.
+func (b *Builder) Batch() (Batch, error) {
+	if b.built != nil {
+		return b.built, nil
+	}
+	if err := b.buildable(); err != nil {
+		return nil, err
+	}
+	out := b.buf
+	if b.c.Codec != None {
+		var err error
+		if out, err = b.compress(b.packed[:0]); err != nil {
+			return nil, err
+		}
+		b.packed = out
+	}
+	b.putHeader(out)
+	b.built = out
+	return out, nil
+}
+
+// buildable tells what is wrong with the records so far.
+func (b *Builder) buildable() error {
+	switch {
+	case b.count == 0:
+		return ErrEmpty
+	case b.invalid != nil:
+		return b.invalid
+	case b.Size() > math.MaxInt32:
+		return &TooLargeError{Size: b.Size(), Limit: math.MaxInt32}
+	}
+	return nil
+}
+
+// compress appends room for the header and the records to dst.
+func (b *Builder) compress(dst []byte) ([]byte, error) {
+	at := len(dst)
 	out := slices.Grow(dst, HeaderSize)[:at+HeaderSize]
-	out, err := compress(out, b.c.Codec, b.c.Level, b.buf)
+	out, err := compress(out, b.c.Codec, b.c.Level, b.buf[HeaderSize:])
 	if err != nil {
 		return dst, err
 	}
 	if size := len(out) - at; size > math.MaxInt32 {
 		return dst, &TooLargeError{Size: size, Limit: math.MaxInt32}
 	}
-	b.putHeader(Batch(out[at:]))
 	return out, nil
 }
 
@@ -167,6 +215,7 @@ func (b *Builder) putHeader(h Batch) {
 
 // Reset empties the builder and keeps its memory.
 func (b *Builder) Reset() {
-	b.buf, b.count, b.invalid = b.buf[:0], 0, nil
+	b.buf = slices.Grow(b.buf[:0], HeaderSize)[:HeaderSize]
+	b.count, b.invalid, b.nullKey, b.wraps = 0, nil, false, false
 	b.SetProducer(-1, -1, -1)
 }

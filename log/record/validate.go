@@ -65,6 +65,25 @@ func Validate(b Batch, o ValidateOptions, r *Reader) (maxTimestamp int64, err er
 	return b.validateRecords(section, &o)
 }
 
+// ValidateBuilt is Batch with what Validate says of it. What the builder has encoded itself is not looked at again: neither the CRC nor a record. The same errors, and those of Batch.
+// The batch's header may be rewritten: the next call makes it anew.
+func (b *Builder) ValidateBuilt(o ValidateOptions, r *Reader) (batch Batch, maxTimestamp int64, err error) {
+	if batch, err = b.Batch(); err != nil {
+		return nil, 0, err
+	}
+	b.built = nil
+	if o.MaxBytes > 0 && len(batch) > o.MaxBytes {
+		return nil, 0, &TooLargeError{Size: len(batch), Limit: o.MaxBytes}
+	}
+	first, last := o.timestampRange()
+	if b.nullKey && o.RequireKeys || b.wraps || b.minTimestamp < first || b.maxTimestamp > last || b.Size()-HeaderSize > o.maxDecompressed() {
+		// Which record it is, if it is one.
+		maxTimestamp, err = Validate(batch, o, r)
+		return batch, maxTimestamp, err
+	}
+	return batch, max(b.maxTimestamp, noTimestamp), batch.validateHeader(&o)
+}
+
 // validateHeader checks what the header alone shows.
 func (b Batch) validateHeader(o *ValidateOptions) error {
 	invalid := func(format string, args ...any) error {

@@ -40,6 +40,7 @@ func Test(t *testing.T, open func(t *testing.T) vfs.FS, dir func(t *testing.T, f
 		{"Writev", testWritev},
 		{"Truncate", testTruncate},
 		{"Preallocate", testPreallocate},
+		{"Reserve", testReserve},
 		{"Closed", testClosed},
 		{"Rename", testRename},
 		{"RenameDir", testRenameDir},
@@ -261,6 +262,23 @@ func testPreallocate(t *testing.T, d disk) {
 	require.Error(t, f.Preallocate(-1, 2))
 	require.Error(t, f.Preallocate(1, -1))
 	require.NoError(t, f.Sync())
+}
+
+func testReserve(t *testing.T, d disk) {
+	f := create(t, d, "a", "0123456789")
+	f.Reserve(0, 5)
+	f.Reserve(10, 1<<20)
+	f.Reserve(-1, 2)
+	f.Reserve(1, -1)
+	require.Equal(t, "0123456789", content(t, f), "it shows nowhere")
+	_, err := f.WriteAt([]byte("abc"), 10)
+	require.NoError(t, err)
+	require.Equal(t, "0123456789abc", content(t, f))
+	require.NoError(t, f.Truncate(13))
+	require.Equal(t, "0123456789abc", content(t, f))
+	require.NoError(t, f.Sync())
+	require.NoError(t, f.Close())
+	f.Reserve(0, 1)
 }
 
 func testClosed(t *testing.T, d disk) {

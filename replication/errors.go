@@ -20,6 +20,8 @@ var (
 	ErrNotEnoughReplicas = errors.New("replication: fewer in-sync replicas than required")
 	// ErrHandsOver (NOT_ENOUGH_REPLICAS): the leadership is about to move, and more appends wait for that than are held back. Nothing was appended. Try again soon.
 	ErrHandsOver = errors.New("replication: the leadership is about to move")
+	// ErrHandedOver (NOT_LEADER_OR_FOLLOWER): another replica may lead already, and have more than this one; or this one goes on soon.
+	ErrHandedOver = errors.New("replication: another may lead already")
 	// ErrNotEnoughReplicasAfterAppend (NOT_ENOUGH_REPLICAS_AFTER_APPEND): the in-sync replicas fell below the minimum after the append. The batch is in the log. A Replica does not return it:
 	// its high watermark stands still then (KIP-966), and the append waits until the ISR has grown again or its owner gives it up with ErrTimedOut.
 	ErrNotEnoughReplicasAfterAppend = errors.New("replication: in-sync replicas fell below the minimum")

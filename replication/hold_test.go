@@ -40,10 +40,11 @@ func TestHandOver(t *testing.T) {
 		time.Sleep(100 * time.Millisecond)
 		require.Empty(t, held.res, "nobody knows yet who will append it")
 		read := leader.Read(ReadOptions{Offset: 0, MaxBytes: 1 << 20, CurrentLeaderEpoch: -1, LeaderOnly: true})
-		require.NoError(t, read.Err, "reads go on")
-		read.Slice.Release()
+		require.ErrorIs(t, read.Err, ErrHandedOver, "another may lead already, and have more")
+		assert.True(t, leader.HandedOver())
 		c.answers()
 		res := held.wait()
+		assert.False(t, leader.HandedOver())
 		assert.ErrorIs(t, res.Err, ErrNotLeader)
 		assert.Equal(t, int32(2), res.Leader, "where to go")
 		assert.Equal(t, int64(-1), res.BaseOffset)
@@ -51,6 +52,57 @@ func TestHandOver(t *testing.T) {
 		c.produce(0, "after")
 		c.settled()
 		assert.Equal(t, map[int64]string{0: "before", 1: "after"}, values(t, leader.Log(), math.MaxInt64))
+	})
+}
+
+// While another may lead already nobody reads, and who waits is told when this one goes on.
+func TestReadersWaitForTheEndOfAHandOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, leader := handingOver(t)
+		o := ReadOptions{Offset: 1, MaxBytes: 1 << 20, CurrentLeaderEpoch: -1}
+		w := make(chanWatcher, 1)
+		leader.Watch(&w, ReadUncommitted)
+		defer leader.Unwatch(&w)
+		require.ErrorIs(t, leader.Read(o).Err, ErrHandedOver)
+		time.Sleep(100 * time.Millisecond)
+		require.Empty(t, w)
+		c.mark(0)
+		synctest.Wait()
+		require.Len(t, w, 1)
+		require.NoError(t, leader.Read(o).Err)
+		c.answers()
+	})
+}
+
+// A leader that steps down answers what waits, and leads under a later epoch only.
+func TestStepDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, leader := handingOver(t)
+		held := produceTo(t, leader, AcksLeader, "held back")
+		epoch := c.state(0).LeaderEpoch
+		leader.StepDown(epoch - 1)
+		require.Empty(t, held.res)
+		leader.StepDown(epoch)
+		res := held.wait()
+		assert.ErrorIs(t, res.Err, ErrNotLeader)
+		assert.Equal(t, int64(-1), res.BaseOffset)
+		assert.False(t, leader.HandedOver())
+		assert.ErrorIs(t, leader.CheckLeader(-1), ErrNotLeader)
+		assert.ErrorIs(t, leader.Read(ReadOptions{MaxBytes: 1, CurrentLeaderEpoch: -1}).Err, ErrNotLeader)
+		_, err := leader.LatestVisible(ReadUncommitted, -1)
+		assert.ErrorIs(t, err, ErrNotLeader)
+		s := c.state(0)
+		s.HandOver, s.PartitionEpoch = nil, s.PartitionEpoch+1
+		role, err := leader.Apply(s, time.Now())
+		require.NoError(t, err)
+		assert.Equal(t, Idle, role)
+		s.LeaderEpoch, s.PartitionEpoch = s.LeaderEpoch+1, s.PartitionEpoch+1
+		role, err = leader.Apply(s, time.Now())
+		require.NoError(t, err)
+		assert.Equal(t, Leader, role)
+		require.NoError(t, leader.Close())
+		leader.StepDown(epoch + 1) // it is closed
+		c.answers()
 	})
 }
 

@@ -35,7 +35,7 @@ type ReadResult struct {
 	Slice   log.Slice
 	Offsets log.Offsets
 	Bound   int64 // exclusive upper bound of what this reader may see
-	Err     error // ErrNotLeader, ErrFencedEpoch, ErrUnknownEpoch, ErrClosed, *log.OffsetOutOfRangeError, *log.StorageError
+	Err     error // ErrNotLeader, ErrHandedOver, ErrFencedEpoch, ErrUnknownEpoch, ErrClosed, *log.OffsetOutOfRangeError, *log.StorageError
 
 	Leader      int32 // current leader and epoch, as far as known (KIP-951)
 	LeaderEpoch int32
@@ -45,11 +45,13 @@ type ReadResult struct {
 	DivergingEnd   int64
 }
 
-// Read reads on behalf of a consumer (or a debugging tool). It never waits; see Watch. An offset between the bound and the log end is an empty success.
+// Read reads on behalf of a consumer (or a debugging tool), which finds nothing while another replica may lead already (ErrHandedOver). It never waits; see Watch. An offset between the bound and the log end is an empty success.
 func (r *Replica) Read(o ReadOptions) ReadResult {
 	r.lock()
 	res := r.resultLocked()
-	res.Err = r.epochErrorLocked(o.CurrentLeaderEpoch, o.LeaderOnly)
+	if res.Err = r.epochErrorLocked(o.CurrentLeaderEpoch, o.LeaderOnly); res.Err == nil && r.mu.machine.HandedOver() {
+		res.Err = ErrHandedOver
+	}
 	r.mu.Unlock()
 	if res.Err == nil {
 		r.read(&res, o.Offset, o.As, o.MaxBytes, o.AtLeastOne)

@@ -25,6 +25,8 @@ type Replica struct {
 	performing sync.WaitGroup
 	// changes counts the events while not leading: a fetcher whose count is the same need not ask for the position again. Stored under mu, loaded by the fetch loop without.
 	changes atomic.Uint64
+	// handedOver is machine.HandedOver as of the last event. Stored under mu, loaded without.
+	handedOver atomic.Bool
 	// spare is the effects memory not in use: taken by beginLocked, given back by perform.
 	spare atomic.Pointer[effects]
 
@@ -92,6 +94,21 @@ func (r *Replica) Apply(s State, now time.Time) (Role, error) {
 	r.endLocked(fx)
 	return role, err
 }
+
+// StepDown ends this replica's leadership under an epoch, or an earlier one, for good: whatever metadata says, it leads only under later ones. When it returns another replica may be made leader.
+func (r *Replica) StepDown(leaderEpoch int32) {
+	r.lock()
+	if r.mu.closed {
+		r.mu.Unlock()
+		return
+	}
+	fx := r.beginLocked()
+	r.mu.machine.StepDown(leaderEpoch, &fx.Effects)
+	r.endLocked(fx)
+}
+
+// HandedOver tells whether another replica may lead already: this one has told the controller that it may, and does not know yet whether it does.
+func (r *Replica) HandedOver() bool { return r.handedOver.Load() }
 
 // SetSettings takes changed configs.
 func (r *Replica) SetSettings(s Settings) {

@@ -10,7 +10,7 @@ import (
 // Unwatch. Its dynamic type must be comparable (a pointer).
 type Watcher interface{ Wake() }
 
-// Watch registers w until Unwatch: it is woken when the bound for `as` moves, and when role, leader epoch or log (truncation) change. Register first, then look: what changed before is not told.
+// Watch registers w until Unwatch: it is woken when the bound for `as` moves, and when role, leader epoch or log (truncation) change, and when a leader goes on after a hand-over. Register first, then look: what changed before is not told.
 func (r *Replica) Watch(w Watcher, as Reader) {
 	if as < 0 || int(as) >= numReaders {
 		as = ReadUncommitted
@@ -42,7 +42,8 @@ func (r *Replica) Unwatch(w Watcher) {
 func (r *Replica) collectWatchersLocked(fx *effects) {
 	o, seen := r.log.Offsets(), r.mu.seen
 	r.mu.seen = o
-	all := fx.RoleChanged || fx.truncated
+	handedOver := r.mu.machine.HandedOver()
+	all := r.handedOver.Swap(handedOver) && !handedOver || fx.RoleChanged || fx.truncated
 	if all || o.HighWatermark != seen.HighWatermark {
 		fx.wake = append(fx.wake, r.mu.watchers[ReadUncommitted]...)
 	}

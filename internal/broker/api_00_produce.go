@@ -194,7 +194,7 @@ func (op *produceOp) append(s *produceSlot, r *transport.Request, topic *kmsg.Pr
 	case isInternal(s.topic) && r.ClientID != "__admin_client":
 		err = errInvalidTopic
 	case op.b.selfFenced(op.now):
-		err = errFencedSelf
+		err = op.b.silence()
 	case lookup != nil:
 		err = lookup
 	default:

@@ -392,7 +392,7 @@ func (op *fetchOp) look(p *fetchPartition) {
 	a.bytes = a.result.Slice.Len()
 	op.bytes += a.bytes
 	op.left -= a.bytes
-	op.urgent = op.urgent || err != nil || a.result.Diverging || a.preferred >= 0
+	op.urgent = op.urgent || err != nil && !errors.Is(err, replication.ErrHandedOver) || a.result.Diverging || a.preferred >= 0
 	o := &a.result.Offsets
 	if op.full || a.turns() || o.HighWatermark != p.sentHW || o.LogStartOffset != p.sentStart {
 		op.got = append(op.got, a)
@@ -415,7 +415,7 @@ func (op *fetchOp) find(key fetchKey) (*partition, error) {
 	}
 	switch {
 	case op.fenced:
-		return nil, errFencedSelf
+		return nil, op.b.silence()
 	case op.req.Version >= 13:
 		return op.b.localByID(key.id, key.partition)
 	default:

@@ -32,6 +32,7 @@ const debugReplica int32 = -2
 //     timestamp. A time finds the first record that is not earlier. Nothing found is offset -1, timestamp -1, no error.
 //   - Only the leader answers, except the debugging replica id -2.
 //   - While a new leader's high watermark is below the start of its epoch, latest and look-ups that reach it are OFFSET_NOT_AVAILABLE (KIP-207).
+//   - While another may lead already, because this leader has handed over and has not heard how that ended, everything is OFFSET_NOT_AVAILABLE.
 //   - Nothing is tiered: earliest local is the log start, the last tiered and the earliest pending upload are -1.
 //   - A partition that is named twice is INVALID_REQUEST; a special time that the version does not have is UNSUPPORTED_VERSION.
 //
@@ -61,7 +62,7 @@ func (b *Broker) listOffsets(_ context.Context, r *transport.Request, reply func
 			case count[fetchKey{topic: topic.Topic, partition: p.Partition}] > 1:
 				err = kerr.InvalidRequest
 			case fenced:
-				err = errFencedSelf
+				err = b.silence()
 			default:
 				if found, err = b.listOffset(req, topic.Topic, p); errors.Is(err, log.ErrTruncated) {
 					found, err = b.listOffset(req, topic.Topic, p)
@@ -118,7 +119,7 @@ func (b *Broker) listOffset(req *kmsg.ListOffsetsRequest, topic string, p *kmsg.
 	}
 	end, err := part.visible(as, p.CurrentLeaderEpoch, req.ReplicaID == debugReplica)
 	unsure := errors.Is(err, replication.ErrOffsetNotAvailable)
-	if err != nil && !unsure {
+	if err != nil && (!unsure || part.replica.HandedOver()) {
 		return none, err
 	}
 	l := part.replica.Log()

@@ -69,7 +69,7 @@ func (b *Broker) beginDeletion(img *controller.Image, d *deletion, offset int64,
 	case isInternal(d.topic):
 		return kerr.InvalidTopicException
 	case fenced:
-		return errFencedSelf
+		return b.silence()
 	}
 	part, err := b.local(d.topic, d.index)
 	if err != nil {

@@ -39,7 +39,7 @@ func (b *Broker) offsetForLeaderEpoch(_ context.Context, r *transport.Request, r
 
 func (b *Broker) epochEnd(topic string, p *kmsg.OffsetForLeaderEpochRequestTopicPartition, fenced bool, o *kmsg.OffsetForLeaderEpochResponseTopicPartition) error {
 	if fenced {
-		return errFencedSelf
+		return b.silence()
 	}
 	part, err := b.local(topic, p.Partition)
 	if err != nil {

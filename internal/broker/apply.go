@@ -320,6 +320,9 @@ func (a *applier) tell(states []*localState) {
 			s.role = replication.Offline
 			return
 		}
+		if e := a.b.stepDowns.epoch(p.id, p.index); e >= 0 { // recalled before this node had the partition
+			p.replica.StepDown(e)
+		}
 		var err error
 		s.role, err = p.replica.Apply(replication.State{
 			Leader: m.Leader, LeaderEpoch: m.LeaderEpoch, PartitionEpoch: m.PartitionEpoch, Replicas: m.Replicas, ISR: m.ISR, ELR: m.ELR, HandOver: m.HandOver,
@@ -330,6 +333,7 @@ func (a *applier) tell(states []*localState) {
 	})
 	for _, s := range states {
 		p, m := s.part, s.state
+		a.b.stepDowns.heard(p.id, p.index, m.LeaderEpoch)
 		if a.b.leaderless.note(s) {
 			a.b.life.kick()
 		}

@@ -148,6 +148,7 @@ type Broker struct {
 
 	replicas    registry
 	leaderless  leaderless
+	stepDowns   stepDowns
 	applier     *applier
 	isr         *isrProposer
 	space       space

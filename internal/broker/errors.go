@@ -27,7 +27,8 @@ var (
 	errUnknownTopicID = errors.New("broker: unknown topic id")
 	errBudget         = errors.New("broker: no space is left for records")
 	errBallast        = errors.New("broker: the disk was full, and has no room for records yet")
-	errFencedSelf     = errors.New("broker: no contact with the controller for a session timeout")
+	errFencedSelf     = errors.New("broker: others may lead what this node leads")
+	errDiskFailed     = errors.New("broker: the directory has failed")
 	errInvalidTopic   = errors.New("broker: invalid topic name")
 )
 
@@ -53,7 +54,8 @@ var errorCodes = []errorCode{
 	{kafka: kerr.UnknownTopicOrPartition, err: replication.ErrUnknownTopic, back: true},
 	{kafka: kerr.InconsistentTopicID, err: replication.ErrInconsistentTopicID, back: true},
 	{kafka: kerr.NotEnoughReplicas, err: replication.ErrNotEnoughReplicas, back: true},
-	{kafka: kerr.NotEnoughReplicas, err: replication.ErrHandsOver}, // every client tries again after a pause, and asks nobody who leads: nobody else does yet
+	{kafka: kerr.NotEnoughReplicas, err: replication.ErrHandsOver},      // every client tries again after a pause, and asks nobody who leads: nobody else does yet
+	{kafka: kerr.NotLeaderForPartition, err: replication.ErrHandedOver}, // whoever asks learns who leads, should this node not hear of it
 	{kafka: kerr.NotEnoughReplicasAfterAppend, err: replication.ErrNotEnoughReplicasAfterAppend, back: true},
 	{kafka: kerr.RequestTimedOut, err: replication.ErrTimedOut, back: true},
 	{kafka: kerr.OffsetNotAvailable, err: replication.ErrOffsetNotAvailable, back: true},

@@ -108,6 +108,7 @@ func (a *applier) coordinate(d *controller.Delta, states []*localState) {
 		case s.part.topic != topicConsumerOffsets:
 		case s.role == replication.Leader:
 			a.b.groups.Lead(s.part.index, s.state.LeaderEpoch, s.part.replica, m)
+			a.b.groups.StepDown(s.part.index, a.b.stepDowns.epoch(s.part.id, s.part.index)) // recalled since the replica began to lead
 		default:
 			a.b.groups.Resign(s.part.index)
 		}

@@ -39,6 +39,8 @@ type lifecycle struct {
 	heldBack    atomic.Bool   // the last answer said that the broker is fenced, whatever metadata says here
 	slow        atomic.Bool   // the disk, see diskPace
 	hung        atomic.Bool   // the disk has not answered for a session timeout
+	recalled    atomic.Bool   // the controller wants this node, which shuts down, to serve nobody any more
+	silent      atomic.Bool   // this node serves nobody: it has asked to be fenced, or that its disk be left, and others may lead what it leads
 	kicked      chan struct{} // holds one: heartbeat now
 
 	mu       sync.Mutex
@@ -237,7 +239,12 @@ func (l *lifecycle) heartbeat() error {
 	l.mu.Unlock()
 	req := kmsg.NewPtrBrokerHeartbeatRequest()
 	req.BrokerID, req.BrokerEpoch, req.CurrentMetadataOffset, req.WantShutdown = b.c.NodeID, l.epoch.Load(), offset, leaving
-	req.WantFence = l.stalled()
+	req.WantFence = l.stalled() || l.recalled.Load()
+	offline := b.diskFailed.Load()
+	if req.WantFence || offline {
+		l.silent.Store(true) // before anybody can act on it
+	}
+	controller.SetSteppedDown(req, b.stepDowns.list())
 	if l.slowDisk() && !leaving {
 		controller.SetSlowDisk(req)
 	}
@@ -245,7 +252,7 @@ func (l *lifecycle) heartbeat() error {
 	if ends := b.leaderless.ends(); len(ends) > 0 {
 		controller.SetLogEnds(req, ends)
 	}
-	if b.diskFailed.Load() {
+	if offline {
 		req.OfflineLogDirs = [][16]byte{b.c.Directory.ID()}
 	}
 	// One that is not answered in time is repeated: the connection may be dead without a word.
@@ -267,6 +274,13 @@ func (l *lifecycle) heartbeat() error {
 	l.heldBack.Store(r.IsFenced)
 	if !r.IsFenced {
 		l.extend(sent)
+	}
+	l.silent.Store(r.IsFenced && l.silent.Load() || req.WantFence || offline)
+	from, all := controller.Recalled(r)
+	b.stepDown(from)
+	if all && leaving && !l.recalled.Swap(true) {
+		b.logger.Warn("what this node leads could not be handed over in time; it serves nobody any more", "node", b.c.NodeID)
+		l.kick()
 	}
 	if leaving && r.ShouldShutdown {
 		l.release()
@@ -314,9 +328,20 @@ func (l *lifecycle) stop() {
 	}
 }
 
-// selfFenced tells whether the broker has been without a controller for a session timeout. It compares clocks instead of waiting for a timer, so that it also holds for a process that was
+// selfFenced tells whether the broker serves nobody: it is cut off, or has said that it does not.
+func (b *Broker) selfFenced(now time.Time) bool { return b.life.silent.Load() || b.cutOff(now) }
+
+// silence is why a broker that is selfFenced does not answer for a partition.
+func (b *Broker) silence() error {
+	if b.diskFailed.Load() {
+		return &log.StorageError{Path: b.c.Directory.ID().String(), Op: "use", Err: errDiskFailed}
+	}
+	return errFencedSelf
+}
+
+// cutOff tells whether the broker has been without a controller for a session timeout. It compares clocks instead of waiting for a timer, so that it also holds for a process that was
 // stopped for a while and goes on. The only voter is the controller itself.
-func (b *Broker) selfFenced(now time.Time) bool {
+func (b *Broker) cutOff(now time.Time) bool {
 	return !b.soleVoter.Load() && int64(now.Sub(b.began)) > b.life.servedUntil.Load() || b.ctx.Err() != nil
 }
 
@@ -342,7 +367,7 @@ func (l *lifecycle) watchFence() {
 	l.fenced = fenced
 	leaving := l.leaving
 	l.mu.Unlock()
-	if leaving && l.b.selfFenced(time.Now()) {
+	if leaving && l.b.cutOff(time.Now()) {
 		l.release() // nothing is led here any more, and there is nobody to give it to: all nodes may be stopping
 	}
 	if fenced && !was && !leaving {

@@ -48,6 +48,8 @@ type (
 	QuotaName = machine.QuotaName
 	// LogEnd is where a replica's log ends while its partition has no leader.
 	LogEnd = machine.LogEnd
+	// Leadership is a reign over a partition.
+	Leadership = machine.Leadership
 	// Levels is what a node knows of the format of metadata.
 	Levels = machine.Levels
 	// Row says since which level something may be written.
@@ -79,6 +81,16 @@ func HandOverTime(sessionTimeout time.Duration) time.Duration {
 
 // SetLogEnds puts log ends into a heartbeat.
 func SetLogEnds(req *kmsg.BrokerHeartbeatRequest, ends []LogEnd) { machine.SetLogEnds(req, ends) }
+
+// SetSteppedDown says in a heartbeat under which leader epochs the broker leads no more, whatever metadata says, and that it would do so.
+func SetSteppedDown(req *kmsg.BrokerHeartbeatRequest, from []Leadership) {
+	machine.SetSteppedDown(req, from)
+}
+
+// Recalled reads from the answer to a heartbeat which leaderships the broker is to step down from, and whether it is all that it has, because it shuts down.
+func Recalled(resp *kmsg.BrokerHeartbeatResponse) (from []Leadership, all bool) {
+	return machine.Recalled(resp)
+}
 
 // SetRebooted says in a registration that the operating system was started anew since the broker's last life, or may have been.
 func SetRebooted(req *kmsg.BrokerRegistrationRequest) { machine.SetRebooted(req) }

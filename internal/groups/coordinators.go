@@ -112,6 +112,19 @@ func (cs *Coordinators) Resign(partition int32) {
 	}
 }
 
+// StepDown ends the node's being coordinator of a partition under a leader epoch, or an earlier one, as Resign does.
+func (cs *Coordinators) StepDown(partition, leaderEpoch int32) {
+	cs.mu.Lock()
+	s := cs.mu.shards[partition]
+	if s == nil || s.epoch > leaderEpoch {
+		cs.mu.Unlock()
+		return
+	}
+	delete(cs.mu.shards, partition)
+	cs.mu.Unlock()
+	s.stop(nil)
+}
+
 // SetMetadata takes newer metadata. deleted names the topics that are gone since the last call.
 func (cs *Coordinators) SetMetadata(m machine.Metadata, deleted []string) {
 	for _, s := range cs.all() {

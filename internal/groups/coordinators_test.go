@@ -269,6 +269,47 @@ func TestLostLeadership(t *testing.T) {
 	}
 }
 
+// TestHandedOver: while another may be the coordinator already this one tells nothing, and decides nothing; it goes on when it is not, and so does its loading. Who steps down does so up to an epoch.
+func TestHandedOver(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		s := newStore(t, storeConfig{replicas: []int32{1, 2}, minISR: 2})
+		cs := newCoordinators(t)
+		s.confirm(2)
+		serve(t, cs, s)
+		done := submit(cs, commitOf("g", "orders", 5, ""), "g")
+		synctest.Wait()
+		s.confirm(2)
+		require.NoError(t, (<-done).err)
+		mark := func(partitionEpoch int32, to ...int32) {
+			_, err := s.replica.Apply(replication.State{Leader: 1, LeaderEpoch: s.epoch, PartitionEpoch: partitionEpoch, Replicas: []int32{1, 2}, ISR: []int32{1, 2}, HandOver: to}, time.Now())
+			require.NoError(t, err)
+		}
+		mark(s.epoch+1, 2)
+		require.True(t, s.replica.HandedOver())
+		require.ErrorIs(t, cs.Read("g", nil), ErrLoading)
+		require.ErrorIs(t, cs.ReadAll(nil), ErrLoading)
+		require.ErrorIs(t, (<-submit(cs, commitOf("g", "orders", 6, ""), "g")).err, ErrLoading)
+		r := <-submit(cs, &machine.Heartbeat{Group: "g"}, "g")
+		require.NoError(t, r.err, "no reason to rebalance")
+		require.Nil(t, r.result)
+
+		other := newCoordinators(t) // that begins to load meanwhile
+		other.Lead(0, s.epoch, s.replica, topics{})
+		synctest.Wait()
+		require.Equal(t, Loading, other.Status()[0].Phase)
+		mark(s.epoch + 2)
+		await(t, other, Serving)
+		require.Equal(t, int64(5), offset(t, other, "g", "orders"))
+		require.Equal(t, int64(5), offset(t, cs, "g", "orders"))
+
+		cs.StepDown(0, s.epoch-1)
+		require.Equal(t, int64(5), offset(t, cs, "g", "orders"))
+		cs.StepDown(0, s.epoch)
+		require.ErrorIs(t, cs.Read("g", nil), ErrNotCoordinator)
+		cs.StepDown(0, s.epoch)
+	})
+}
+
 // TestMetadataWhileWriting: deleted topics lose their offsets, also when the news comes in the middle of a write.
 func TestMetadataWhileWriting(t *testing.T) {
 	bubble(t, func(t *testing.T) {

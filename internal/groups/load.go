@@ -109,7 +109,8 @@ func (l *loader) run() error {
 			l.offset = e.LogStartOffset // it was moved meanwhile
 			continue
 		}
-		if res.Err != nil {
+		handedOver := errors.Is(res.Err, replication.ErrHandedOver) // it is woken when it is known who leads
+		if res.Err != nil && !handedOver {
 			return res.Err
 		}
 		if res.Slice.Len() > 0 {
@@ -118,7 +119,7 @@ func (l *loader) run() error {
 			}
 			continue
 		}
-		if res.Bound >= end {
+		if !handedOver && res.Bound >= end {
 			return nil
 		}
 		select {

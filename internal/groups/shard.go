@@ -80,10 +80,14 @@ func newShard(cs *Coordinators, partition, epoch int32, r *replication.Replica, 
 	return s
 }
 
-// submit takes a request: it is decided at once if nothing is being written.
+// submit takes a request: it is decided at once if nothing is being written. While the log's next leader may lead already nothing is, for that one may have decided more.
 func (s *shard) submit(r machine.Request, done func(result any, err error)) {
 	rd := s.owner.newRound()
-	if err := s.accept(rd, r, done); err != nil {
+	err := ErrLoading
+	if !s.replica.HandedOver() {
+		err = s.accept(rd, r, done)
+	}
+	if err != nil {
 		if _, ok := r.(*machine.Heartbeat); ok && err == ErrLoading {
 			err = nil // its session begins anew when the group is loaded
 		}
@@ -333,8 +337,11 @@ func (s *shard) setMetadata(m machine.Metadata, deleted []string) {
 	s.perform(rd, false) // on the goroutine that applies metadata
 }
 
-// read calls f under the lock.
+// read calls f under the lock. While the log's next leader may lead already nothing is told.
 func (s *shard) read(f func(*machine.Coordinator)) (err error) {
+	if s.replica.HandedOver() {
+		return ErrLoading
+	}
 	s.locked(func(time.Time) {
 		switch s.mu.phase {
 		case Loading:

@@ -87,6 +87,9 @@
 //	message-of-another-disk          R10  TestMessagesOfAnotherDisk 0
 //	follower-stamps-its-epoch        R11  simulation        1
 //	follower-judges-again            R11  simulation        1
+//	moved-without-a-word             R12  controller's model 0
+//	slow-leader-moved-without-a-word R12  TestPlannedMoveWaitsForTheWord 3 w
+//	leads-on-after-stepping-down     R12  replica's model   0
 //	no-self-fencing                  R12  simulation        9
 //	fenced-is-served                 R12  simulation        1
 //

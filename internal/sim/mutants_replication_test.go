@@ -62,6 +62,9 @@ var replicationMutants = []mutant{
 	{"follower-stamps-its-epoch", "R11", "log/append.go", "		if err == nil {\n			err = run.check(b)\n		}\n", "		if err == nil {\n			b.PutLeaderEpoch(maxEpoch)\n			err = run.check(b)\n		}\n", "", hunter{}},
 	{"follower-judges-again", "R11", "log/append.go", "		if err == nil {\n			err = run.check(b)\n		}\n", "		if err == nil {\n			err = run.check(b)\n		}\n		if err == nil {\n			_, _, err = l.mu.producers.check(b, FromClient)\n		}\n", "", hunter{}},
 
+	{"moved-without-a-word", "R12", "internal/controller/machine/stepdown.go", "	return s == nil || !s.heard || s.stepsDown\n", "	return s == nil && b.now.IsZero()\n", "", controllerModel},
+	{"slow-leader-moved-without-a-word", "R12", "internal/controller/machine/slowdisk.go", "if leads && b.takesWord(id) {", "if leads && b.now.IsZero() {", "", hunter{dir: "cluster/clustertest", run: "^TestPlannedMoveWaitsForTheWord$"}},
+	{"leads-on-after-stepping-down", "R12", "replication/machine/machine.go", "	case s.Leader == m.id && s.LeaderEpoch > m.steppedDown:", "	case s.Leader == m.id:", "", hunter{dir: "replication/machine", run: "^TestModel$"}},
 	{"no-self-fencing", "R12", "internal/broker/lifecycle.go", "	return !b.soleVoter.Load() && int64(now.Sub(b.began)) > b.life.servedUntil.Load() || b.ctx.Err() != nil\n", "	return now.Before(b.began) || b.ctx.Err() != nil\n", "", hunter{}},
 	{"fenced-is-served", "R12", "internal/broker/lifecycle.go", "	if !r.IsFenced {\n		l.extend(sent)\n	}\n", "	l.extend(sent)\n", "", hunter{}},
 }

@@ -12,7 +12,9 @@ import (
 //	                         └──────────────── Settings.HandOverTime is over ─────────────────┴──▶ declined ◀── certainly not applied ┘
 //
 // While it is approaching appends go on: how far behind the heir is does not matter to producers. While it is stopped they are not taken, which is for about a round trip. Once the controller has been told, only a
-// newer state, or its word that it has not done it, lets appends go on: it may have made the move, and what is appended then would be lost.
+// newer state, or its word that it has not done it, lets appends go on: it may have made the move, and what is appended then would be lost. Until then clients read nothing, either: the other one may have more.
+//
+// A leader that does not hand over in time is asked to step down (StepDown), without a mark that it would have to hear of.
 
 // handOverStep is how far a hand-over has come.
 type handOverStep int8
@@ -96,6 +98,9 @@ func (m *Machine) refuseHandOver(now time.Time, fx *Effects) {
 
 // HandsOver tells whether appends have to wait, because the leadership is about to move.
 func (m *Machine) HandsOver() bool { return m.role == Leader && m.handOver.step == stopped }
+
+// HandedOver tells whether another may lead already: the controller has been told that it may, and has not answered that it does not. What this leader knows may be out of date.
+func (m *Machine) HandedOver() bool { return m.role == Leader && m.isr.pending == PendingHandOver }
 
 // proposedHeir is what a proposal says of the hand-over.
 func (m *Machine) proposedHeir() []int32 {

@@ -14,6 +14,8 @@ type Machine struct {
 	role  Role
 	state State // as committed, as far as known; its slices belong to the machine
 
+	steppedDown int32 // up to this leader epoch this replica leads no more, whatever the state says
+
 	// What follows is used by a leader only.
 
 	logEnd     int64
@@ -33,7 +35,7 @@ type Role int8
 
 // The roles.
 const (
-	Idle     Role = iota // no leader known, or not a replica
+	Idle     Role = iota // no leader known, or not a replica, or a leader that has stepped down
 	Follower             // another broker leads
 	Leader               // this broker leads
 	Offline              // a disk error; final
@@ -85,10 +87,11 @@ type Positions struct {
 // caller's state, not of the clock.
 func New(id int32, s Settings, eligible func(broker int32, brokerEpoch int64) bool) *Machine {
 	return &Machine{
-		id:       id,
-		settings: s,
-		eligible: eligible,
-		state:    State{Leader: -1, LeaderEpoch: -1, PartitionEpoch: -1},
+		id:          id,
+		settings:    s,
+		eligible:    eligible,
+		state:       State{Leader: -1, LeaderEpoch: -1, PartitionEpoch: -1},
+		steppedDown: -1,
 	}
 }
 
@@ -148,8 +151,10 @@ func (m *Machine) Apply(s State, p Positions, now time.Time, fx *Effects) {
 // roleIn is the role that s gives this broker.
 func (m *Machine) roleIn(s State) Role {
 	switch {
-	case s.Leader == m.id:
+	case s.Leader == m.id && s.LeaderEpoch > m.steppedDown:
 		return Leader
+	case s.Leader == m.id:
+		return Idle
 	case s.Leader >= 0 && slices.Contains(s.Replicas, m.id):
 		return Follower
 	}
@@ -182,6 +187,16 @@ func (m *Machine) Stop(fx *Effects) {
 	}
 	fx.RoleChanged = true
 	m.resign(LostLeadership, fx)
+}
+
+// StepDown ends a leadership under an epoch, or an earlier one, for good: whoever asked for it may give it to another replica from now on. It may be one that is not known here yet.
+func (m *Machine) StepDown(leaderEpoch int32, fx *Effects) {
+	m.steppedDown = max(m.steppedDown, leaderEpoch)
+	if m.role == Leader && m.state.LeaderEpoch <= m.steppedDown {
+		m.role = Idle
+		fx.RoleChanged = true
+		m.resign(LostLeadership, fx)
+	}
 }
 
 // resign ends a leadership: what waits fails with why, proposals on their way are no longer ours.

@@ -64,7 +64,8 @@ type world struct {
 	committed []entry            // what any leader's high watermark has passed, by offset
 	leaders   map[int32][2]int64 // leader epoch -> node and life
 	acked     int
-	moved     *int // planned moves that drained, over all seeds
+	moved     *int           // planned moves that drained, over all seeds
+	robbed    map[int32]bool // leader epochs that were ended without a word of their leaders
 }
 
 // entry is one record. chain identifies it together with all before it.
@@ -140,7 +141,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 	n := 3 + rng.IntN(3)
 	w := &world{
 		t: t, seed: seed, rng: rng, now: time.Unix(0, 0).Add(time.Hour), synced: rng.IntN(4) > 0, minISR: 1 + rng.IntN(2),
-		faults: []int{3, 10, 30, 100}[rng.IntN(4)], leaders: map[int32][2]int64{}, moved: new(int),
+		faults: []int{3, 10, 30, 100}[rng.IntN(4)], leaders: map[int32][2]int64{}, robbed: map[int32]bool{}, moved: new(int),
 	}
 	replicas := make([]int32, n)
 	for i := range replicas {
@@ -504,6 +505,11 @@ func (w *world) check() {
 			w.fatalf("V2: %d is in ISR %v or ELR %v without what was committed up to %d (log end %d, synced %d)", id, w.ctl.state.ISR, w.ctl.state.ELR, c, len(n.log), n.synced)
 		}
 	}
+	for _, n := range w.nodes { // whoever may be asked where the log ends does not tell of an end that was passed
+		if n.up && n.m.Role() == Leader && n.m.OffsetAvailable() && !n.m.HandedOver() && !w.robbed[n.m.LeaderEpoch()] && n.hw < int64(len(w.committed)) {
+			w.fatalf("%d leads epoch %d with high watermark %d, but %d are committed in epoch %d", n.id, n.m.LeaderEpoch(), n.hw, len(w.committed), w.ctl.state.LeaderEpoch)
+		}
+	}
 	for _, n := range w.nodes {
 		if !n.up || n.m.Role() != Leader || n.m.LeaderEpoch() != w.ctl.state.LeaderEpoch || len(n.m.State().ISR) < w.minISR {
 			continue
@@ -610,6 +616,9 @@ func (c *controller) fence(id int32) {
 		return
 	}
 	c.brokers[id].fenced = true
+	if c.state.Leader == id {
+		c.w.robbed[c.state.LeaderEpoch] = true
+	}
 	isr := slices.DeleteFunc(slices.Clone(c.state.ISR), func(o int32) bool { return o == id })
 	if len(isr) == len(c.state.ISR) && c.state.Leader != id {
 		return
@@ -674,10 +683,18 @@ func (c *controller) lead(id int32) {
 	c.publish()
 }
 
-// move hands the leadership to another member, without waiting for what only the leader has.
+// move hands the leadership to another member, without waiting for what only the leader has, but for its word: it may not know yet that it leads.
 func (c *controller) move() {
+	if c.state.Leader < 0 || !c.w.node(c.state.Leader).up {
+		return
+	}
 	for _, id := range c.state.ISR {
-		if id != c.state.Leader && !c.brokers[id].fenced {
+		if old := c.w.node(c.state.Leader); id != old.id && !c.brokers[id].fenced {
+			c.w.logf("%d steps down from epoch %d", old.id, c.state.LeaderEpoch)
+			old.event(func() { old.m.StepDown(c.state.LeaderEpoch, &old.fx) })
+			if rest := slices.DeleteFunc(slices.Clone(c.state.ISR), func(id int32) bool { return id == old.id }); len(rest) >= c.w.minISR { // it shuts down, or is to be no replica: nobody waits for it
+				c.state.ISR, c.state.ELR = rest, nil
+			}
 			c.lead(id)
 			return
 		}

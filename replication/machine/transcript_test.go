@@ -18,6 +18,7 @@ import (
 //	append n= acks=all|leader|none [name=] [dup=END] [epoch=]
 //	synced OFFSET | fetch ID offset= [broker-epoch=] | tick | retry | wait 10s
 //	answer applied pepoch= isr= [epoch=] | not-applied | await-update | unanswered   [attempt=]
+//	step-down EPOCH | handed-over
 //	settings min-isr= [synced] | fence ID | unfence ID | cancel NAME | storage-failed | stop | followers
 //	leader-log / follower-log EPOCH:START,... end= [start=] | follow | bounds ... | range ...
 func TestTranscripts(t *testing.T) {
@@ -82,6 +83,10 @@ func (e *env) run(t *testing.T, d *datadriven.TestData) string {
 		fmt.Fprintf(&out, "cancelled=%v\n", e.m.Cancel(e.waiters[d.CmdArgs[0].Key]))
 	case "storage-failed":
 		e.m.StorageFailed(&e.fx)
+	case "step-down":
+		e.m.StepDown(int32(a.first()), &e.fx)
+	case "handed-over":
+		return fmt.Sprintf("%v\n", e.m.HandedOver())
 	case "stop":
 		e.m.Stop(&e.fx)
 	case "check":

@@ -19,9 +19,10 @@ type session struct {
 	shutdownOffset int64     // of the records that moved its leaderships away; -1 if it does not shut down
 	slowSince      time.Time // when it said first that its disk is slow; zero: it does not
 	heard          bool      // from the broker itself, by this controller
-	leavesAt       time.Time // when a broker that shuts down gives its leaderships up in any case; zero if it does not shut down
+	leavesAt       time.Time // when a broker that shuts down is to give its leaderships up in any case; zero if it does not shut down
 	ends           map[logKey]LogEnd
-	resumedOffset  int64 // of metadata when it came back after silence: until it has applied that much it may take itself for the leader of what others lead by now
+	stepsDown      bool  // when it is asked to: it is not of an older version
+	resumedOffset  int64 // of metadata when it came back after silence, or was fenced as it wanted: until it has applied that much it may take itself for the leader of what others lead by now
 }
 
 func (m *Machine) live(br *Broker, now time.Time) bool {
@@ -148,7 +149,7 @@ func (b *Batch) touch(id int32, epoch int64) *session {
 //	FENCED ── caught up, wants no fence ──> UNFENCED ── wants shutdown, leads ──> CONTROLLED_SHUTDOWN ──> SHUTDOWN_NOW
 //	   ^────── wants fence ────────────────────┘  └───── wants shutdown, leads nothing ─────────────────────^
 //
-// Before it is in controlled shutdown a broker hands over what others can lead, for as long as that may take: see handover.go.
+// Before it is in controlled shutdown a broker hands over what others can lead, for as long as that may take: see handover.go. What is left is recalled: then it serves nobody any more, and wants the fence.
 // A broker in controlled shutdown may go when it leads nothing and every active broker has applied the records that say so.
 func (b *Batch) heartbeat(req *kmsg.BrokerHeartbeatRequest) kmsg.Response {
 	resp := req.ResponseKind().(*kmsg.BrokerHeartbeatResponse)
@@ -164,51 +165,60 @@ func (b *Batch) heartbeat(req *kmsg.BrokerHeartbeatRequest) kmsg.Response {
 	}
 	s := b.touch(br.ID, br.Epoch)
 	s.metadataOffset = req.CurrentMetadataOffset
+	var from []Leadership
+	from, s.stepsDown = steppedDown(req)
 	b.noteLevel(req)
 	if slices.Contains(req.OfflineLogDirs, [16]byte(br.DirectoryID)) && !br.DirectoryOffline {
 		b.leave(departures{br.ID: silent})
 		b.add(&BrokerChange{ID: br.ID, Epoch: br.Epoch, DirectoryOffline: Set})
 	}
+	for _, l := range from {
+		b.stepDown(b.d.img.Brokers[br.ID], l)
+	}
 	resp.IsCaughtUp = req.CurrentMetadataOffset >= max(br.Epoch, s.resumedOffset)
 	if !req.WantShutdown {
 		s.leavesAt = time.Time{}
 	}
+	recalled := false
 	switch {
 	case req.WantShutdown:
-		resp.ShouldShutdown = b.shutDown(br, s, req.WantFence)
+		resp.ShouldShutdown, recalled = b.shutDown(br, s, req.WantFence)
 	case req.WantFence && !br.Fenced:
 		b.fence(br)
 	case !req.WantFence && br.Fenced && resp.IsCaughtUp && !br.InControlledShutdown:
 		// One in controlled shutdown was told to go; a late heartbeat does not bring it back, a new registration does.
 		b.unfence(br)
 	}
-	b.noteSlowDisk(s, req)
+	slow := b.noteSlowDisk(s, req)
 	b.compare(s, logEnds(req))
+	answerRecall(resp, append(slow, b.recalled(br.ID)...), recalled)
 	resp.IsFenced = b.d.img.Brokers[br.ID].Fenced
 	b.raiseInternal()
 	return resp
 }
 
-// shutDown moves a broker that wants to stop one step on, and tells whether it may go.
-func (b *Batch) shutDown(br *Broker, s *session, wantFence bool) (now bool) {
+// shutDown moves a broker that wants to stop one step on, and tells whether it may go, or has to fence itself first.
+func (b *Batch) shutDown(br *Broker, s *session, wantFence bool) (now, recalled bool) {
 	switch leads := b.leads(br.ID); {
 	case br.Fenced:
-		return true
+		return true, false
 	case wantFence:
 	case leads && !br.InControlledShutdown && b.handsOver(br, s):
-		return false
+		return false, false
+	case leads && !br.InControlledShutdown && s.stepsDown:
+		return false, true
 	case (leads || b.leaving(br.ID)) && !br.InControlledShutdown:
 		b.leave(departures{br.ID: silent})
 		b.add(&BrokerChange{ID: br.ID, Epoch: br.Epoch, InControlledShutdown: Set})
 		s.shutdownOffset = b.offset
-		return false
+		return false, false
 	case leads:
-		return false
+		return false, false
 	case s.shutdownOffset > b.lowestActiveOffset():
-		return false
+		return false, false
 	}
 	b.fence(b.d.img.Brokers[br.ID])
-	return true
+	return true, false
 }
 
 func (b *Batch) leads(id int32) bool {
@@ -265,6 +275,9 @@ func (b *Batch) unregister(req *kmsg.UnregisterBrokerRequest) kmsg.Response {
 }
 
 func (b *Batch) fence(br *Broker) {
+	if s := b.m.sessions[br.ID]; s != nil {
+		s.resumedOffset = b.offset
+	}
 	b.leave(departures{br.ID: silent})
 	b.add(&BrokerChange{ID: br.ID, Epoch: br.Epoch, Fenced: Set})
 }

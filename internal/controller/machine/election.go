@@ -25,17 +25,21 @@ type change struct {
 	election election
 	alive    func(id int32) bool // may lead
 
-	isr        []int32                       // wanted
-	recovering bool                          // wanted
-	left       departures                    // who leaves with this change, and how
-	heir       int32                         // wanted: whom the leader is to hand over to; NoLeader is nobody
-	handedOver bool                          // the leader has handed over to the heir
-	paused     bool                          // the leader is not to hand over now: it was tried a moment ago
-	forced     bool                          // the leadership is to be moved even if the leader does not hand over
-	stays      func(id int32) bool           // may become leader without need
-	elr        []int32                       // follows
-	last       []int32                       // follows
-	end        func(id int32) (LogEnd, bool) // of a replica that told of it
+	isr         []int32                       // wanted
+	recovering  bool                          // wanted
+	left        departures                    // who leaves with this change, and how
+	heir        int32                         // wanted: whom the leader is to hand over to; NoLeader is nobody
+	handedOver  bool                          // the leader has handed over to the heir
+	paused      bool                          // the leader is not to hand over now: it was tried a moment ago
+	steppedDown bool                          // the leader leads no more under its epoch
+	nobody      bool                          // follows: a move waits for somebody who can take it
+	back        bool                          // a reassignment that is cancelled does not wait for all that there were before
+	forced      bool                          // the leadership is to be moved although the leader does not hand over, and cannot step down
+	stays       func(id int32) bool           // may become leader without need
+	slow        func(id int32) bool           // has a slow disk
+	elr         []int32                       // follows
+	last        []int32                       // follows
+	end         func(id int32) (LogEnd, bool) // of a replica that told of it
 
 	// wanted, and as they are once the reassignment is complete
 	replicas, adding, removing []int32
@@ -48,7 +52,8 @@ func (b *Batch) change(t *Topic, n int32, alive func(int32) bool) *change {
 		topic: t, number: n, p: p, alive: alive,
 		isr: p.ISR, elr: p.ELR, recovering: p.Recovering, election: clean,
 		replicas: p.Replicas, adding: p.Adding, removing: p.Removing,
-		heir: p.heir(), paused: b.pausing(t, n), stays: b.stays,
+		heir: p.heir(), paused: b.pausing(t, n), back: b.goesBack(t, n), stays: b.stays,
+		slow: func(id int32) bool { return b.d.img.Brokers[id].SlowDisk },
 	}
 	img := b.d.img
 	c.minOf = func(p *Partition) int { return img.MinISR(t, p, b.m.c.Static) }
@@ -65,6 +70,9 @@ func (b *Batch) active(id int32) bool { return b.d.img.Brokers[id].Active() }
 // decide adds the record if there is anything to change, and tells whether it did.
 func (b *Batch) decide(c *change) bool {
 	r := c.record()
+	if c.nobody {
+		b.await(c)
+	}
 	if r == nil {
 		return false
 	}
@@ -127,6 +135,9 @@ func (c *change) followELR() {
 func (c *change) elect(r *PartitionChange) {
 	leader, isUnclean := c.leader()
 	if leader == c.p.Leader {
+		if c.steppedDown {
+			r.Has, r.Leader = r.Has|HasLeader, leader
+		}
 		return
 	}
 	if c.election == preferred && !c.handedOver && c.valid(c.p.Leader) {
@@ -156,6 +167,11 @@ func (c *change) elect(r *PartitionChange) {
 func (c *change) leader() (id int32, isUnclean bool) {
 	if c.handedOver && c.valid(c.heir) {
 		return c.heir, false
+	}
+	if c.steppedDown {
+		if id := c.successor(); c.valid(id) {
+			return id, false
+		}
 	}
 	if c.election == preferred && c.valid(c.replicas[0]) {
 		return c.replicas[0], false

@@ -14,7 +14,7 @@ import (
 //
 //	leader 1 ──mark──▶ leader 1, HandOver=2 ──AlterPartition of 1: "2 has all that I have, and I take no more"──▶ leader 2, epoch + 1
 //	                          │
-//	                          └── in vain for too long: given up (preferred), tried again (reassignment), another one's turn, then made all the same (shutdown)
+//	                          └── in vain for too long: given up (preferred), tried again (reassignment), another one's turn (shutdown), then recalled: see stepdown.go
 //
 // The mark is metadata: it says with which partition epoch the leader may hand over, and any controller that finds it goes on with it. How long it has been there is this controller's knowledge, a new one counts anew.
 // It goes with every change of the leader, and when its target leaves the in-sync set. The leader's word is compared by partition epoch like every AlterPartition: once a mark is gone, what was said because of it is void,
@@ -22,13 +22,13 @@ import (
 //
 // Where the leader is dead, fenced, or has a failed directory, where there is nobody else, and where an election is unclean, nothing waits.
 
-// HandOverTime is how long a planned move may take until it is given up, or made without waiting for records that only the leader has. Leaders go by the same.
+// HandOverTime is how long a planned move may take until it is given up, or the leadership is recalled, without waiting for records that only the leader has. Leaders go by the same.
 func HandOverTime(sessionTimeout time.Duration) time.Duration {
 	return min(time.Second, sessionTimeout/4)
 }
 
 const (
-	// handOverTries is how often a reassignment that needs another leader tries to have the present one hand over, before it takes the leadership away.
+	// handOverTries is how often a reassignment that needs another leader tries to have the present one hand over, before it recalls the leadership.
 	handOverTries = 5
 	// handOverPause is the time between two tries, in hand-over times.
 	handOverPause = 4
@@ -40,6 +40,8 @@ type handOver struct {
 	until       time.Time // the end of the try, or of the pause
 	tries       int       // that came to nothing
 	paused      bool      // no mark before until
+	recalled    bool      // the leader is to step down; looked at again at until
+	back        bool      // of a reassignment that was cancelled: see cancelReassignment
 }
 
 // tagDrained is a tag of a partition in AlterPartition: the broker that has all that the leader has, as a varint. Format: never renumber.
@@ -94,14 +96,13 @@ func (c *change) choose(candidates []int32) bool {
 
 // drainsFirst tells whether a reassignment whose target is in sync has to wait until its leader, which is to go, has handed over.
 func (c *change) drainsFirst(target []int32) bool {
-	if c.handedOver || c.forced || !slices.Contains(c.removing, c.p.Leader) || !c.valid(c.p.Leader) {
+	if c.handedOver || c.steppedDown || c.forced || !slices.Contains(c.removing, c.p.Leader) || !c.valid(c.p.Leader) {
 		return false
 	}
-	if c.paused {
-		c.heir = NoLeader
-		return true
+	if c.paused || !c.choose(target) {
+		c.heir, c.nobody = NoLeader, !c.paused
 	}
-	return c.choose(target)
+	return true
 }
 
 // followHandOver writes the mark where it changes. One that has become void goes.
@@ -129,13 +130,33 @@ func (b *Batch) watch(r *PartitionChange) {
 		h = &handOver{leaderEpoch: epoch}
 		b.m.handOvers[key] = h
 	}
-	h.until, h.paused = b.now.Add(HandOverTime(b.m.c.SessionTimeout)), false
+	h.until, h.paused, h.recalled = b.now.Add(HandOverTime(b.m.c.SessionTimeout)), false, false
+}
+
+// await has a move tried again after a pause that nobody could take just now: who is to lead is about to go, or to come back.
+func (b *Batch) await(c *change) {
+	key := logKey{c.topic.ID, c.number}
+	if h := b.m.handOvers[key]; h == nil || h.leaderEpoch != c.p.LeaderEpoch {
+		b.m.handOvers[key] = &handOver{leaderEpoch: c.p.LeaderEpoch, paused: true, until: b.now.Add(handOverPause * HandOverTime(b.m.c.SessionTimeout))}
+	}
+}
+
+// goesBack tells whether a partition goes back from a reassignment as soon as its leader has made way.
+func (b *Batch) goesBack(t *Topic, n int32) bool {
+	h := b.m.handOvers[logKey{t.ID, n}]
+	return h != nil && h.back && h.leaderEpoch == t.Partitions[n].LeaderEpoch
+}
+
+// holdsUp tells whether a reassignment waits for nothing but its leader, which is to go.
+func (b *Batch) holdsUp(t *Topic, n int32) bool {
+	p := t.Partitions[n]
+	return slices.Contains(p.Removing, p.Leader) && (b.goesBack(t, n) || subset(without(p.Replicas, p.Removing...), p.ISR))
 }
 
 // pausing tells whether a partition's hand-over was tried in vain a moment ago.
 func (b *Batch) pausing(t *Topic, n int32) bool {
 	h := b.m.handOvers[logKey{t.ID, n}]
-	return h != nil && h.paused && h.leaderEpoch == t.Partitions[n].LeaderEpoch && b.now.Before(h.until)
+	return h != nil && (h.paused && b.now.Before(h.until) || h.recalled) && h.leaderEpoch == t.Partitions[n].LeaderEpoch
 }
 
 // takeOver finds the moves that were under way when this controller became active, and those that were between two tries.
@@ -172,34 +193,36 @@ func (b *Batch) expireHandOver(key logKey, h *handOver) {
 	t := b.d.img.TopicIDs[key.topic]
 	p := t.partition(key.partition)
 	switch {
-	case p == nil || p.LeaderEpoch != h.leaderEpoch || !h.paused && len(p.HandOver) == 0:
+	case p == nil || p.LeaderEpoch != h.leaderEpoch:
 		delete(b.m.handOvers, key) // it was made, or something else was
 		return
 	case b.leaving(p.Leader):
 		h.until = b.now.Add(HandOverTime(b.m.c.SessionTimeout)) // its next heartbeat decides
 		return
 	}
+	pause := b.now.Add(handOverPause * HandOverTime(b.m.c.SessionTimeout))
 	c := b.change(t, key.partition, b.active)
-	if h.paused {
-		h.paused, c.paused = false, false // if that makes no mark there is nothing to wait for any more
-		if b.decide(c); h.until.After(b.now) {
-			return
-		}
-		delete(b.m.handOvers, key)
-		return
-	}
-	c.heir = NoLeader
-	if !slices.Contains(p.Removing, p.Leader) {
+	switch {
+	case !slices.Contains(p.Removing, p.Leader):
 		delete(b.m.handOvers, key) // the next round, or the next request, tries again
-		b.decide(c)
+		c.heir = NoLeader
+	case len(p.HandOver) > 0:
+		h.tries++
+		switch {
+		case h.tries < handOverTries:
+			h.paused, h.until, c.paused = true, pause, true
+		case b.takesWord(p.Leader):
+			h.recalled, h.until, c.paused = true, pause, true
+		default:
+			c.forced = true
+			delete(b.m.handOvers, key)
+		}
+		c.heir = NoLeader
+	case h.recalled && b.holdsUp(t, key.partition): // its heartbeats are told
+		h.until = pause
 		return
-	}
-	if h.tries++; h.tries < handOverTries {
-		h.paused, h.until = true, b.now.Add(handOverPause*HandOverTime(b.m.c.SessionTimeout))
-		c.paused = true
-	} else {
-		c.forced = true
-		delete(b.m.handOvers, key)
+	default:
+		h.paused, h.recalled, h.until, c.paused = true, false, pause, false // unless a mark is made: see watch
 	}
 	b.decide(c)
 }

@@ -24,10 +24,17 @@ type cluster struct {
 	now     time.Time
 	brokers int32
 	logs    map[log.TopicID][]*replicas
-	late    []late  // proposals of leaders that are on their way
-	lossy   int32   // the one broker that lost data and is not back in every ISR yet; 0 none
-	leaving [6]bool // by id: brokers that shut down
-	drained int     // moves that leaders made way for
+	late    []late          // proposals of leaders that are on their way
+	lossy   int32           // the one broker that lost data and is not back in every ISR yet; 0 none
+	leaving [6]bool         // by id: brokers that shut down
+	lives   map[int32]int64 // epochs of the brokers before the present batch
+	quiet   [6]bool         // by id: brokers that serve nobody any more, because they shut down and were told so
+	deaf    [6]bool         // by id: brokers that hear nothing of moves
+	slow    [6]bool         // by id: brokers whose disks are slow
+	calm    bool            // who is in sync stays so
+	drained int             // moves that leaders made way for
+	stepped int             // leaderships that moved because their leaders had stepped down
+	quieted int             // shutdowns that ended so
 	next    byte
 	waits   int
 	back    map[int32]func() // brokers that restarted, and were told to wait: how they ask again
@@ -44,6 +51,7 @@ type replicas struct {
 	leaderEpoch int32
 	fetched     map[int32]int32 // leader epoch in which the broker last fetched
 	stopped     [2]int32        // leader and partition epoch under which the leader has said that it hands over
+	down        int32           // the leader epoch up to which its leader has stepped down, plus one
 }
 
 // late is a leader's proposal for one partition that is on its way. It may arrive when it is old, and twice.
@@ -103,7 +111,7 @@ func (c *cluster) propose(req *kmsg.AlterPartitionRequest) {
 func (l *replicas) has(id int32) [2]int64 { return [2]int64{l.end[id], int64(l.lastEpoch(id))} }
 
 func newCluster(t *testing.T, rng *rand.Rand, factors ...int16) *cluster {
-	c := &cluster{t: t, rng: rng, img: Empty(), now: time.Unix(1_000_000, 0), brokers: 5, logs: map[log.TopicID][]*replicas{}, back: map[int32]func(){}}
+	c := &cluster{t: t, rng: rng, img: Empty(), now: time.Unix(1_000_000, 0), brokers: 5, logs: map[log.TopicID][]*replicas{}, back: map[int32]func(){}, lives: map[int32]int64{}}
 	config := Config{ClusterID: "c", SessionTimeout: 9 * time.Second, DefaultPartitions: 1, PreferredInterval: 20 * time.Second, Rand: rng}
 	c.m = New(config, c.img, c.now)
 	b := c.m.Begin(c.img, 0, c.now)
@@ -144,6 +152,9 @@ func (c *cluster) commit(b *Batch) {
 	old := c.img
 	img, _, err := old.Apply(old.Offset+1, 1, records)
 	require.NoError(c.t, err)
+	for id, br := range c.img.Brokers {
+		c.lives[id] = br.Epoch
+	}
 	c.img = img
 	for _, r := range records {
 		c.note("  %v", r)
@@ -151,8 +162,24 @@ func (c *cluster) commit(b *Batch) {
 	checkInvariants(c.t, old, img, nil)
 	for _, t := range img.Topics {
 		for n, p := range t.Partitions {
+			if before := old.TopicIDs[t.ID]; before != nil && n < len(before.Partitions) && before.Partitions[n].Leader != NoLeader && p.Leader != before.Partitions[n].Leader {
+				c.excused(t, n, before.Partitions[n], p)
+			}
 			c.follow(t, n, p)
 		}
+	}
+}
+
+// excused tells that a leader made way for another, or is over: nobody may act on it any more.
+func (c *cluster) excused(t *Topic, n int, before, p *Partition) {
+	l, id := c.logs[t.ID][n], before.Leader
+	br := c.img.Brokers[id]
+	switch {
+	case l.down > before.LeaderEpoch:
+		c.stepped++
+	case l.stopped == [2]int32{before.LeaderEpoch, before.PartitionEpoch}, br == nil, br.Fenced, br.Epoch != c.lives[id], c.quiet[id]:
+	default:
+		c.t.Fatalf("%s-%d: %d is not the leader any more, and has not said anything: %v, then %v\n%s", t.Name, n, id, before, p, c.tail())
 	}
 }
 
@@ -233,7 +260,7 @@ func (c *cluster) ask(req *kmsg.BrokerRegistrationRequest) {
 		return
 	}
 	require.Zero(c.t, code)
-	c.leaving[id] = false
+	c.leaving[id], c.quiet[id] = false, false
 }
 
 func (c *cluster) beat(id int32, shutdown bool) {
@@ -245,8 +272,39 @@ func (c *cluster) beat(id int32, shutdown bool) {
 	req := kmsg.NewPtrBrokerHeartbeatRequest()
 	req.BrokerID, req.BrokerEpoch, req.CurrentMetadataOffset, req.WantShutdown = id, c.img.Brokers[id].Epoch, c.img.Offset, shutdown
 	SetLogEnds(req, c.ends(id))
+	if c.quiet[id] = c.quiet[id] && shutdown; c.quiet[id] {
+		req.WantFence = true
+		c.quieted++
+	}
+	SetSteppedDown(req, c.down(id))
+	if c.slow[id] && !shutdown {
+		SetSlowDisk(req)
+	}
 	c.note("heartbeat %d shutdown=%v", id, shutdown)
-	c.leaving[id] = !c.handle(req).(*kmsg.BrokerHeartbeatResponse).IsFenced && shutdown
+	resp := c.handle(req).(*kmsg.BrokerHeartbeatResponse)
+	c.leaving[id] = !resp.IsFenced && shutdown
+	if c.rng.IntN(3) == 0 {
+		return // the answer is lost
+	}
+	recalled, all := Recalled(resp)
+	c.quiet[id] = c.quiet[id] || all
+	for _, r := range recalled {
+		c.note("%d steps down from %v-%d:%d", id, r.TopicID, r.Partition, r.LeaderEpoch)
+		c.logs[r.TopicID][r.Partition].down = r.LeaderEpoch + 1
+	}
+}
+
+// down is what a broker says that it has stepped down from.
+func (c *cluster) down(id int32) (from []Leadership) {
+	for _, name := range c.img.TopicNames() {
+		t := c.img.Topics[name]
+		for n, p := range t.Partitions {
+			if l := c.logs[t.ID][n]; p.Leader == id && l.down > p.LeaderEpoch {
+				from = append(from, Leadership{t.ID, int32(n), p.LeaderEpoch})
+			}
+		}
+	}
+	return from
 }
 
 func (l *replicas) lastEpoch(id int32) int32 {
@@ -296,7 +354,14 @@ func (c *cluster) step() {
 			})
 		}
 	case n < 6:
-		c.beat(id, true)
+		switch c.rng.IntN(4) {
+		case 0:
+			c.slow[id] = !c.slow[id]
+		case 1:
+			c.deaf[id] = !c.deaf[id]
+		default:
+			c.beat(id, true)
+		}
 	case n < 8:
 		c.deliver()
 	case n < 9:
@@ -366,7 +431,7 @@ func (c *cluster) data() {
 	t := c.img.Topics[names[c.rng.IntN(len(names))]]
 	n := c.rng.IntN(len(t.Partitions))
 	p, l := t.Partitions[n], c.logs[t.ID][n]
-	if p.Leader == NoLeader || c.back[p.Leader] != nil {
+	if p.Leader == NoLeader || c.back[p.Leader] != nil || c.quiet[p.Leader] || l.down > p.LeaderEpoch {
 		return
 	}
 	if l.stopped == [2]int32{p.LeaderEpoch, p.PartitionEpoch} { // it has said that it hands over
@@ -387,7 +452,7 @@ func (c *cluster) data() {
 	for _, id := range p.Replicas {
 		switch {
 		case id == p.Leader:
-		case slices.Contains(p.ISR, id) && c.rng.IntN(4) > 0,
+		case slices.Contains(p.ISR, id) && (c.calm || c.rng.IntN(4) > 0),
 			c.img.Brokers[id].Active() && l.fetched[id] == p.LeaderEpoch && l.end[id] >= l.committed && l.end[id] == l.end[p.Leader]:
 			isr = append(isr, id)
 		}
@@ -403,7 +468,7 @@ func (c *cluster) data() {
 		m.BrokerID, m.BrokerEpoch = id, c.img.Brokers[id].Epoch
 		rp.NewEpochISR = append(rp.NewEpochISR, m)
 	}
-	drains := p.heir() != NoLeader && l.has(p.heir()) == l.has(p.Leader) && l.fetched[p.heir()] == p.LeaderEpoch && c.rng.IntN(2) == 0
+	drains := p.heir() != NoLeader && l.has(p.heir()) == l.has(p.Leader) && l.fetched[p.heir()] == p.LeaderEpoch && !c.deaf[p.Leader] && c.rng.IntN(2) == 0
 	if drains {
 		rp.NewEpochISR = nil
 		for _, id := range p.ISR {
@@ -510,7 +575,7 @@ func (c *cluster) reassign() {
 
 // Reassignments lose nothing either, whatever happens meanwhile, and come to an end when it stops.
 func TestReassignmentsLoseNothing(t *testing.T) {
-	completed, losses, drained := 0, 0, 0
+	completed, losses, drained, stepped, quieted := 0, 0, 0, 0, 0
 	var committed int64
 	for seed := range uint64(60) {
 		c := newCluster(t, rand.New(rand.NewPCG(seed, 3)), 3, 3)
@@ -542,12 +607,13 @@ func TestReassignmentsLoseNothing(t *testing.T) {
 			if b := c.img.Brokers[id]; b.InControlledShutdown && c.back[id] == nil {
 				c.register(id, b.Epoch)
 			}
-			c.leaving[id] = false
+			c.leaving[id], c.slow[id] = false, false
 			c.beat(id, false)
 		}
+		c.calm = true
 		for i := range 2000 {
 			if i%100 == 0 { // leaders that do not hand over are given time, and then up
-				c.tick(500 * time.Millisecond)
+				c.tick(3 * time.Second)
 				for id := range c.brokers {
 					c.beat(id+1, false)
 				}
@@ -556,13 +622,14 @@ func TestReassignmentsLoseNothing(t *testing.T) {
 			c.deliver()
 		}
 		require.Zero(t, reassigning(), "seed %d: %s", seed, c.tail())
-		losses, drained = losses+c.losses, drained+c.drained
+		losses, drained, stepped, quieted = losses+c.losses, drained+c.drained, stepped+c.stepped, quieted+c.quieted
 		for _, parts := range c.logs {
 			for _, l := range parts {
 				committed += l.committed
 			}
 		}
 	}
+	t.Logf("%d hand over, %d step down, %d shutdowns are recalled", drained, stepped, quieted)
 	require.Greater(t, drained, 100, "leaders hand over in the model")
 	require.Greater(t, completed, 250, "the model completes reassignments")
 	require.Greater(t, losses, 40, "the model loses replicas")

@@ -64,6 +64,9 @@ func (b *Batch) alterReassignment(topic string, rp *kmsg.AlterPartitionAssignmen
 	if size := len(p.Replicas) - len(p.Removing); !anyFactor && size != len(rp.Replicas) {
 		return refuse(kerr.InvalidReplicationFactor, "The replication factor is changed from %d to %d", size, len(rp.Replicas))
 	}
+	if h := b.m.handOvers[logKey{t.ID, rp.Partition}]; h != nil {
+		h.back = false
+	}
 	b.reassign(t, rp.Partition, rp.Replicas)
 	return problem{}
 }
@@ -83,7 +86,8 @@ func (b *Batch) reassign(t *Topic, n int32, target []int32) {
 // cancelReassignment goes back to the replicas that there were. Where only such are in sync that came since, that would lose records: it takes an unclean election, which the topic has to allow.
 //
 // Where so few of those that there were hold what is committed that min.insync.replicas would not be kept, going back is a reassignment of its own: the newcomers stay until the others are in sync. Differs from Kafka,
-// which goes back at once: records that were acknowledged by two could then be lost with one. So is it where all are in sync that there were, and the leader came since: it hands over first.
+// which goes back at once: records that were acknowledged by two could then be lost with one. So is it where the leader came since: it hands over, or steps down, first. Not all that there were need be in sync for that; but a controller
+// that takes over meanwhile does not know, and waits for all.
 func (b *Batch) cancelReassignment(t *Topic, n int32) problem {
 	c := b.change(t, n, b.active)
 	if !c.p.Reassigning() {
@@ -93,10 +97,11 @@ func (b *Batch) cancelReassignment(t *Topic, n int32) problem {
 	if len(c.isr) == 0 && c.election != unclean {
 		return refuse(kerr.InvalidReplicaAssignment, "Unable to revert partition assignment for %s:%d because it would require an unclean leader election.", t.Name, n)
 	}
-	held := slices.Concat(c.p.ISR, c.p.ELR)
-	left := without(held, c.adding...)
-	few := len(left) < min(len(held), c.minOf(&Partition{Replicas: c.replicas})) && c.election != unclean
-	drains := slices.Contains(c.adding, c.p.Leader) && c.alive(c.p.Leader) && subset(c.replicas, c.isr)
+	few := c.tooFew(c.replicas, c.adding) && c.election != unclean
+	drains := slices.Contains(c.adding, c.p.Leader) && c.alive(c.p.Leader) && (subset(c.replicas, c.isr) || len(c.isr) > 0 && b.takesWord(c.p.Leader))
+	if drains && !few {
+		b.goBack(t, n)
+	}
 	if few || drains {
 		b.reassign(t, n, c.replicas)
 		return problem{}
@@ -106,13 +111,30 @@ func (b *Batch) cancelReassignment(t *Topic, n int32) problem {
 	return problem{}
 }
 
-// complete ends a reassignment whose target is in sync.
+// goBack notes that a partition goes back as soon as its leader makes way.
+func (b *Batch) goBack(t *Topic, n int32) {
+	key, epoch := logKey{t.ID, n}, t.Partitions[n].LeaderEpoch
+	h := b.m.handOvers[key]
+	if h == nil || h.leaderEpoch != epoch {
+		h = &handOver{leaderEpoch: epoch, paused: true, until: b.now}
+		b.m.handOvers[key] = h
+	}
+	h.back = true
+}
+
+// tooFew tells whether without those who go so few would be left of those who hold what is committed that min.insync.replicas would not be kept.
+func (c *change) tooFew(replicas, going []int32) bool {
+	held := slices.Concat(c.p.ISR, c.p.ELR)
+	return len(without(held, going...)) < min(len(held), c.minOf(&Partition{Replicas: replicas}))
+}
+
+// complete ends a reassignment whose target is in sync, or which is cancelled and goes back to those who are.
 func (c *change) complete() {
 	if len(c.adding)+len(c.removing) == 0 {
 		return
 	}
 	replicas := without(c.replicas, c.removing...)
-	if !subset(replicas, c.isr) || c.drainsFirst(replicas) {
+	if !subset(replicas, c.isr) && (!c.back || len(without(c.isr, c.removing...)) == 0 || c.tooFew(replicas, c.removing)) || c.drainsFirst(replicas) {
 		return
 	}
 	c.replicas, c.isr = replicas, without(c.isr, c.removing...)

@@ -20,7 +20,7 @@ import (
 // TestScripts runs the transcripts in testdata: requests in, answers and records out. Run with -rewrite after a change, and read the difference.
 //
 //	register ID [rack=R] [incarnation=N] [previous=EPOCH] [rebooted] [dir=N] [cluster=ID]
-//	heartbeat ID [fence] [shutdown] [offline] [slow] [offset=N] [epoch=N] [NAME-N=EPOCH:OFFSET …]   with where its logs end
+//	heartbeat ID [fence] [shutdown] [offline] [slow] [offset=N] [epoch=N] [NAME-N=EPOCH:OFFSET …] [steps] [down=NAME-N:EPOCH]   with where its logs end; from steps on the broker steps down when it is asked to
 //	wait DURATION              lets time pass, with a tick at the end
 //	live DURATION              the same with a heartbeat of every broker each second
 //	create NAME [partitions=N] [rf=N] [assign=0:1,2;1:2,3] [validate] [KEY=VALUE …]
@@ -38,7 +38,7 @@ import (
 //	takeover                   another controller becomes active
 func TestScripts(t *testing.T) {
 	datadriven.Walk(t, "testdata/scripts", func(t *testing.T, path string) {
-		s := &script{t: t, now: time.Unix(1_000_000, 0), img: Empty()}
+		s := &script{t: t, now: time.Unix(1_000_000, 0), img: Empty(), steps: map[int32]bool{}}
 		s.c = Config{
 			ClusterID: "cluster", SessionTimeout: 9 * time.Second, DefaultPartitions: 1, PreferredInterval: 300 * time.Second,
 			Rand: rand.New(rand.NewPCG(1, 2)), Static: map[string]string{},
@@ -58,6 +58,8 @@ type script struct {
 	img *Image
 	now time.Time
 	out strings.Builder
+
+	steps map[int32]bool // who steps down when it is asked to
 }
 
 func (s *script) run(t *testing.T, d *datadriven.TestData) string {
@@ -288,6 +290,15 @@ func (s *script) heartbeat(words []string, args map[string]string) kmsg.Request 
 	if slices.Contains(words, "slow") {
 		SetSlowDisk(req)
 	}
+	var down []Leadership
+	if v, ok := args["down"]; ok {
+		name, epoch, _ := strings.Cut(v, ":")
+		name, n, _ := strings.Cut(name, "-")
+		down = append(down, Leadership{s.img.Topics[name].ID, s.int32(n), s.int32(epoch)})
+	}
+	if s.steps[req.BrokerID] = s.steps[req.BrokerID] || slices.Contains(words, "steps"); s.steps[req.BrokerID] {
+		SetSteppedDown(req, down)
+	}
 	var ends []LogEnd
 	for _, arg := range slices.Sorted(maps.Keys(args)) {
 		if name, n, ok := strings.Cut(arg, "-"); ok && s.img.Topics[name] != nil {
@@ -474,6 +485,17 @@ func code(c int16, message *string) string {
 	return text
 }
 
+func (s *script) recalled(r *kmsg.BrokerHeartbeatResponse) (text string) {
+	from, all := Recalled(r)
+	for _, l := range from {
+		text += fmt.Sprintf(" recalled=%s-%d:%d", s.img.TopicIDs[l.TopicID].Name, l.Partition, l.LeaderEpoch)
+	}
+	if all {
+		text += " recalled-all"
+	}
+	return text
+}
+
 func (s *script) answer(resp kmsg.Response) {
 	line := func(format string, args ...any) { fmt.Fprintf(&s.out, format+"\n", args...) }
 	switch r := resp.(type) {
@@ -482,7 +504,7 @@ func (s *script) answer(resp kmsg.Response) {
 	case *kmsg.BrokerRegistrationResponse:
 		line("%s epoch=%d", code(r.ErrorCode, nil), r.BrokerEpoch)
 	case *kmsg.BrokerHeartbeatResponse:
-		line("%s caught-up=%v fenced=%v shut-down=%v", code(r.ErrorCode, nil), r.IsCaughtUp, r.IsFenced, r.ShouldShutdown)
+		line("%s caught-up=%v fenced=%v shut-down=%v%s", code(r.ErrorCode, nil), r.IsCaughtUp, r.IsFenced, r.ShouldShutdown, s.recalled(r))
 	case *kmsg.CreateTopicsResponse:
 		for _, t := range r.Topics {
 			line("%.20s: %s", t.Topic, code(t.ErrorCode, t.ErrorMessage))

@@ -15,10 +15,10 @@ func hasSlowDisk(req *kmsg.BrokerHeartbeatRequest) (is bool) {
 	return is
 }
 
-// noteSlowDisk writes down what a heartbeat says of the disk, so that leaders do not wait for the broker, and takes one whose disk is slow out of the in-sync sets that can spare it.
-func (b *Batch) noteSlowDisk(s *session, req *kmsg.BrokerHeartbeatRequest) {
+// noteSlowDisk writes down what a heartbeat says of the disk, so that leaders do not wait for the broker, and takes one whose disk is slow out of the in-sync sets that can spare it. What it leads there for too long is recalled.
+func (b *Batch) noteSlowDisk(s *session, req *kmsg.BrokerHeartbeatRequest) (recalled []Leadership) {
 	if b.m.c.Levels.Highest() < LevelLevels {
-		return
+		return nil
 	}
 	br := b.d.img.Brokers[req.BrokerID]
 	slow := hasSlowDisk(req)
@@ -31,15 +31,15 @@ func (b *Batch) noteSlowDisk(s *session, req *kmsg.BrokerHeartbeatRequest) {
 	}
 	if !slow {
 		s.slowSince = time.Time{}
-		return
+		return nil
 	}
 	if s.slowSince.IsZero() {
 		s.slowSince = b.now
 	}
-	b.stepBack(br.ID, b.now.Before(s.slowSince.Add(slowHandOvers*HandOverTime(b.m.c.SessionTimeout))))
+	return b.stepBack(br.ID, b.now.Before(s.slowSince.Add(slowHandOvers*HandOverTime(b.m.c.SessionTimeout))))
 }
 
-// slowHandOvers is for how many hand-over times a leader whose disk is slow may hand over what it leads: it hears late of what it is to do. Then the leadership is taken away.
+// slowHandOvers is for how many hand-over times a leader whose disk is slow may hand over what it leads: it hears late of what it is to do. Then the leadership is recalled.
 const slowHandOvers = 4
 
 // Spares tells whether a partition is as well off without a broker whose disk is slow: of its in-sync replicas enough others remain that are not slow, for what acks=all promises, and one at least, which can lead.
@@ -53,24 +53,31 @@ func (img *Image) Spares(t *Topic, p *Partition, id int32, static map[string]str
 	return fast >= max(1, img.MinISR(t, p, static))
 }
 
-// stepBack takes a broker whose disk is slow out of the in-sync sets that can spare it, and gives what it leads there to others. Where they cannot it stays, and is waited for. With mayHandOver it leads until it has handed over.
-func (b *Batch) stepBack(id int32, mayHandOver bool) {
+// stepBack takes a broker whose disk is slow out of the in-sync sets that can spare it, and gives what it leads there to others. Where they cannot it stays, and is waited for. With mayHandOver it leads until it has handed over,
+// else until it has stepped down: what it is to step down from is returned.
+func (b *Batch) stepBack(id int32, mayHandOver bool) (recalled []Leadership) {
 	fast := func(id int32) bool { return b.active(id) && !b.d.img.Brokers[id].SlowDisk }
 	b.each(func(t *Topic, n int32, p *Partition) {
 		if !slices.Contains(p.ISR, id) || p.Recovering || !b.d.img.Spares(t, p, id, b.m.c.Static) {
 			return
 		}
-		c := b.change(b.d.img.Topics[t.Name], n, b.active)
-		if p.Leader == id && mayHandOver {
-			c.paused = false
+		leads := p.Leader == id
+		c := b.change(b.d.img.Topics[t.Name], n, func(other int32) bool { return fast(other) || other == p.Leader && other != id && b.active(other) })
+		if leads && mayHandOver {
+			c.alive, c.paused = b.active, false
 			if len(p.HandOver) > 0 || c.choose(slices.DeleteFunc(slices.Clone(p.Replicas), func(id int32) bool { return !fast(id) })) {
 				b.decide(c)
 				return
 			}
 		}
-		c.alive, c.isr = fast, without(p.ISR, id)
+		if leads && b.takesWord(id) {
+			recalled = append(recalled, Leadership{t.ID, n, p.LeaderEpoch})
+			return
+		}
+		c.isr = without(p.ISR, id)
 		b.decide(c)
 	})
+	return recalled
 }
 
 // keptOut tells whether a proposed in-sync set has a newcomer whose disk is slow, and which is not needed.

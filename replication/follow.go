@@ -97,13 +97,16 @@ func (r *Replica) receive(p position, f *FetchedPartition) error {
 	return err
 }
 
-// appendLocked writes the leader's batches as they are, then takes over its high watermark and log start offset.
+// appendLocked writes the leader's batches as they are, then takes over its high watermark and log start offset: those also if there is no space for the batches, for what lies below the start is what makes some.
 func (r *Replica) appendLocked(p position, f *FetchedPartition, fx *effects) error {
+	full := f.Held
 	if len(f.Records) > 0 {
 		if err := r.startInsideBatchLocked(f.Records); err != nil {
 			return err
 		}
-		if _, err := r.log.AppendReplicated(f.Records, p.leaderEpoch); err != nil {
+		if _, err := r.log.AppendReplicated(f.Records, p.leaderEpoch); isFull(err) {
+			full = err
+		} else if err != nil {
 			return err
 		}
 		r.afterAppendLocked(fx)
@@ -118,10 +121,15 @@ func (r *Replica) appendLocked(p position, f *FetchedPartition, fx *effects) err
 			return err
 		}
 	}
-	if len(f.Records) > 0 && o.LogEndOffset == p.offset {
+	if full == nil && len(f.Records) > 0 && o.LogEndOffset == p.offset {
 		return errNothingUsable
 	}
-	return nil
+	return full
+}
+
+func isFull(err error) bool {
+	_, full := errors.AsType[*log.FullError](err)
+	return full
 }
 
 // errNothingUsable says that a leader sent bytes of which none could be appended: a batch that is not whole, or one of a later epoch than the fetch was made under.

@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -291,4 +292,40 @@ func TestLogStartWaitsForSpace(t *testing.T) {
 		c.produce(0, "and on")
 		c.settled()
 	})
+}
+
+// A follower that has no space for what its leader sends, or takes none of it in, still learns where the log begins by now: that is what makes space for it.
+func TestFollowerWithoutSpaceTakesLogStart(t *testing.T) {
+	for _, held := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFollowing(t, 1)
+			r := f.replicas[0]
+			for i := range int64(4) {
+				_, err := r.Log().AppendReplicated(replicated(t, i, 1, "v"), 1)
+				require.NoError(t, err)
+			}
+			answered := 0
+			f.source.set(func(_ context.Context, _ scriptedCall, resp *FetchResponse) error {
+				answered++
+				p := FetchedPartition{TopicID: testTopicID, HighWatermark: 4, LogStartOffset: 3, Records: replicated(t, 4, 1, "w")}
+				if held {
+					p.Records, p.Held = nil, &log.FullError{Op: "append", Err: vfs.ErrNoSpace}
+				}
+				resp.Partitions = append(resp.Partitions, p)
+				return nil
+			})
+			f.disk.SetFault(func(op vfs.Op) error {
+				if op.Kind == vfs.OpWrite && strings.HasSuffix(op.Name, ".log") {
+					return vfs.ErrNoSpace
+				}
+				return nil
+			})
+			f.fetcher.Add(r)
+			time.Sleep(10 * time.Second)
+			o := r.Log().Offsets()
+			assert.Equal(t, []int64{3, 4, 4}, []int64{o.LogStartOffset, o.HighWatermark, o.LogEndOffset})
+			assert.Less(t, answered, 100, "it pauses")
+			assert.NoError(t, r.Status().Err)
+		})
+	}
 }

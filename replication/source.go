@@ -57,4 +57,5 @@ type FetchedPartition struct {
 	DivergingEpoch int32
 	DivergingEnd   int64
 	Records        []byte
+	Held           error // why this node has taken the records out: it has no space for them. The rest counts
 }

@@ -214,7 +214,7 @@ func (s *space) holdBack(r *replication.FetchResponse) {
 			continue
 		}
 		if err := s.admitCopies(now, int64(len(p.Records))); err != nil {
-			p.Records, p.Err = nil, err
+			p.Records, p.Held = nil, err
 		}
 	}
 }

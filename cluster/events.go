@@ -8,9 +8,10 @@ import (
 
 // Listener is told what happens in a node. Every function is optional. They run on the node's goroutines without locks, in order per partition, and must not block.
 type Listener struct {
-	LeaderChanged  func(LeaderChange)
-	ISRChanged     func(ISRChange)
-	Truncated      func(Truncation)
+	LeaderChanged func(LeaderChange)
+	ISRChanged    func(ISRChange)
+	Truncated     func(Truncation)
+	// ReplicaOffline says that a write or a sync failed, or that a log cannot be opened. What the node leads goes to others. It opens such logs again after a minute, two, … an hour, and comes back as after a lossy restart.
 	ReplicaOffline func(ReplicaError)
 	// PossibleLoss says that this node was made leader of a partition though it may lack records that were acknowledged.
 	PossibleLoss func(Loss)

@@ -276,10 +276,14 @@ func (d *Directory) readTopicID(k partitionKey) (TopicID, error) {
 // OpenLog opens the partition's log, recovering it if the last stop was not clean, or creates it (partition.metadata first, durable). The FS of
 // c is the directory's.
 //
+// A log that has ended, for a write or a sync failed, may be opened again once it is abandoned: it is recovered as after a crash. What the failed sync was to write may be in the page cache alone, so everything from the recovery
+// point on is written again. It may still lack what it had confirmed, if its records were confirmed before they were synced: see NoteRelaxed.
+//
 // Errors: *TopicIDError: the directory belongs to another incarnation of the topic; ErrClosed; *CorruptError; *StorageError. Safe for concurrent use with different partitions.
 func (d *Directory) OpenLog(topic string, partition int32, id TopicID, c Config) (*Log, error) {
 	k := partitionKey{topic, partition}
-	if err := d.usable(k); err != nil {
+	again, err := d.usable(k)
+	if err != nil {
 		return nil, err
 	}
 	c.FS = d.fs
@@ -291,7 +295,7 @@ func (d *Directory) OpenLog(topic string, partition int32, id TopicID, c Config)
 	if err != nil {
 		return nil, err
 	}
-	l, err := openLog(d.home, k, d.dirOf(k), c)
+	l, err := openLog(d.home, k, d.dirOf(k), c, d.home.clean && !again)
 	if err != nil {
 		return nil, err
 	}
@@ -316,16 +320,18 @@ func (d *Directory) OpenLog(topic string, partition int32, id TopicID, c Config)
 
 var errOpen = errors.New("log: partition is open already")
 
-func (d *Directory) usable(k partitionKey) error {
+// usable tells whether a log may be opened, and whether it was before, in this life.
+func (d *Directory) usable(k partitionKey) (again bool, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.mu.closed {
-		return ErrClosed
+		return false, ErrClosed
 	}
-	if l := d.mu.logs[k]; l != nil && !l.closed.Load() {
-		return errOpen
+	l := d.mu.logs[k]
+	if l != nil && !l.closed.Load() {
+		return false, errOpen
 	}
-	return nil
+	return l != nil, nil
 }
 
 // claim makes the partition's directory, or checks whose it is. If it wrote the topic id, the name of that file is yet to be made durable.

@@ -413,6 +413,54 @@ func (e *explorer) failAt(wl workload, at int, fault error) error {
 			return fmt.Errorf("after the restart: %w", err)
 		}
 	}
+	if at%reopenSample != 0 && explore.op < 0 {
+		return nil
+	}
+	if err := w.reopenEnded(e.seed, lossy); err != nil {
+		return fmt.Errorf("opened again: %w", err)
+	}
+	return nil
+}
+
+// reopenSample: after the error of one operation in so many logs are opened again.
+const reopenSample = 3
+
+// reopenEnded opens the logs that have ended again, in the directory that goes on: nothing that was appended is missing, for the page cache was not lost; and what the log is content with then is on the disk, whatever a sync that
+// failed has left in the page cache alone.
+func (w *world) reopenEnded(seed uint64, lossy bool) error {
+	reopened := false
+	for i, l := range w.logs {
+		if l == nil || l.Err() == nil || l.closed.Load() {
+			continue
+		}
+		reopened = true
+		l.Abandon()
+		m := &w.m.logs[i]
+		l, err := w.d.OpenLog(m.topic, 0, m.id, m.config)
+		if err != nil {
+			return err
+		}
+		w.logs[i] = l
+		if err := m.check(l, true); err != nil {
+			return err
+		}
+		m.epoch += 10
+		if err := steps(func() error { return w.plain(i, 40) }, func() error { return w.sync(i) }, w.checkpoint, func() error { return w.plain(i, 40) }); err != nil {
+			return err
+		}
+	}
+	if !reopened {
+		return nil
+	}
+	for _, mode := range []vfs.CrashMode{vfs.DropAll, vfs.KeepAll} {
+		r, err := w.m.recovered(w.disk.Clone().Crash(mode, nil), crashKind{lossless: mode == vfs.KeepAll, again: true, lossy: lossy, failed: true}, seed)
+		if r.d != nil {
+			r.d.Abandon()
+		}
+		if err != nil {
+			return fmt.Errorf("and after a crash: %w", err)
+		}
+	}
 	return nil
 }
 

@@ -18,6 +18,7 @@ type Log struct {
 	dir    string
 	key    partitionKey
 	home   *home // of the checkpoints
+	clean  bool  // when it was opened: nobody had written to it since a clean stop
 	fs     vfs.FS
 	logger *slog.Logger
 	wall   func(now time.Time) time.Time
@@ -78,7 +79,7 @@ func Open(dir string, c Config) (*Log, error) {
 		return nil, err
 	}
 	h.alone = true
-	l, err := openLog(h, standaloneKey(dir), dir, c)
+	l, err := openLog(h, standaloneKey(dir), dir, c, h.clean)
 	if err != nil {
 		return nil, errors.Join(err, h.abandon())
 	}

@@ -15,7 +15,7 @@ func (l *Log) settleSeals(f *found, point, start int64) error {
 	slices.Sort(f.seals)
 	for _, base := range f.seals {
 		i, there := slices.BinarySearch(f.bases, base)
-		if there && i < len(f.bases)-1 && (l.home.clean || nextBase(f.bases, i) <= point) {
+		if there && i < len(f.bases)-1 && (l.clean || nextBase(f.bases, i) <= point) {
 			continue
 		}
 		name := l.dir + "/" + segment.FileName(base, segment.SealSuffix)
@@ -61,7 +61,7 @@ var errNoFile = errors.New("the segment's file is missing")
 // is kept as it is, as a rolled one that ends at the recovery point, and a new active one begins there: what lies behind that point and was not proved to be synced counts as lost.
 func (l *Log) openDamaged(f found, point, start int64, why error) error {
 	l.dropAll()
-	if l.home.clean {
+	if l.clean {
 		err := l.recover(f, point, start)
 		if _, damaged := errors.AsType[*CorruptError](err); !damaged {
 			return err

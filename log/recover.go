@@ -93,9 +93,9 @@ func (l *Log) listLog() (found, error) {
 	return f, nil
 }
 
-// openLog opens the log in dir, which exists or is made, with what its home knows of it.
-func openLog(h *home, key partitionKey, dir string, c Config) (*Log, error) {
-	l := &Log{dir: dir, key: key, home: h, fs: h.fs, logger: c.Logger, wall: c.Wall}
+// openLog opens the log in dir, which exists or is made, with what its home knows of it. clean says that nobody has written to it since a clean stop.
+func openLog(h *home, key partitionKey, dir string, c Config, clean bool) (*Log, error) {
+	l := &Log{clean: clean, dir: dir, key: key, home: h, fs: h.fs, logger: c.Logger, wall: c.Wall}
 	l.mu.producers = newProducerState()
 	l.repairs.gaps.Store(h.cleaned(key) > 0)
 	l.setConfigLocked(c)
@@ -143,7 +143,7 @@ func (l *Log) load(f found) error {
 	}
 	l.mu.snapshots = f.snapshots
 	var err error
-	if l.home.clean {
+	if l.clean {
 		err = l.loadClean(f, point)
 	} else {
 		err = l.recover(f, point, start)
@@ -167,7 +167,7 @@ func (l *Log) load(f found) error {
 		return l.restartAt(start)
 	}
 	l.epochs.truncateEnd(end)
-	if !l.home.clean && len(l.Damage()) == 0 {
+	if !l.clean && len(l.Damage()) == 0 {
 		if err := l.completeEpochs(start, end); err != nil {
 			return err
 		}
@@ -434,7 +434,7 @@ func (l *Log) removeBehind(f found, i int) error {
 // settleRecovered makes what was recovered durable and leaves a snapshot that says so.
 func (l *Log) settleRecovered(f found, first int, point int64) error {
 	segs := *l.segments.Load()
-	if a := l.active(); l.home.clean && point > 0 && a.EndOffset() > point {
+	if a := l.active(); l.clean && point > 0 && a.EndOffset() > point {
 		return &CorruptError{Path: a.Path(), Position: a.SizeBytes(), Offset: a.EndOffset(), Err: errEndsLate}
 	}
 	for _, s := range segs[first:] {

@@ -113,20 +113,24 @@ func (l *Log) dropSegments(left, gone []*segment.Segment) error {
 		l.mu.unsynced = slices.DeleteFunc(l.mu.unsynced, func(s *segment.Segment) bool { return slices.Contains(gone, s) })
 		l.mu.Unlock()
 	}
+	var err error
 	for _, s := range slices.Backward(gone) {
-		if err := s.Remove(); err != nil {
-			return err
+		if err == nil {
+			err = s.Remove()
 		}
 	}
-	if err := syncDir(l.fs, l.dir); err != nil {
-		return err
+	if err == nil {
+		err = syncDir(l.fs, l.dir)
+	}
+	if err != nil && len(left) == 0 {
+		return err // they are the log's still
 	}
 	for _, s := range gone {
-		if err := s.Release(); err != nil {
-			return err
+		if e := s.Release(); err == nil {
+			err = e
 		}
 	}
-	return nil
+	return err
 }
 
 // reloadProducersLocked makes the producer state anew for a log that ends at o.LogEndOffset: from the newest snapshot and what follows it.

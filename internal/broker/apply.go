@@ -27,6 +27,7 @@ type applier struct {
 	pending *controller.Delta
 	applied *controller.Image // up to here replicas follow metadata
 	change  chan struct{}     // closed when applied changes
+	again   bool              // logs that ended are to be opened again
 	running bool              // its goroutine is
 
 	fetchers map[int32]*replication.Fetcher // of the applier's goroutine and, after it, of Close
@@ -88,13 +89,19 @@ func (a *applier) wait(ctx context.Context, ok func(*controller.Image) bool) err
 func (a *applier) run() {
 	for {
 		a.mu.Lock()
-		d := a.pending
-		a.pending = nil
-		a.running = d != nil && a.b.ctx.Err() == nil
+		d, again := a.pending, a.again
+		a.pending, a.again = nil, false
+		a.running = (d != nil || again) && a.b.ctx.Err() == nil
 		running := a.running
 		a.mu.Unlock()
 		if !running {
 			return
+		}
+		if again {
+			a.reopenEnded()
+		}
+		if d == nil {
+			continue
 		}
 		a.apply(d)
 		a.mu.Lock()

@@ -178,6 +178,7 @@ type Broker struct {
 	changed    atomic.Bool              // since the last checkpoint
 	founding   atomic.Pointer[founding] // not nil if the directory was empty
 	soleVoter  atomic.Bool              // nobody else can lead the cluster
+	failures   atomic.Int64             // of logs, for the disk's sake
 	diskFailed atomic.Bool              // a disk error took a log down: the directory is one disk, and the controller moves everything elsewhere
 
 	mu struct {
@@ -474,7 +475,7 @@ func (b *Broker) eligibleIn(p *partition) func(id int32, epoch int64) bool {
 	return func(id int32, epoch int64) bool {
 		img := b.metadataImage()
 		n := img.Brokers[id]
-		if n == nil || n.Fenced || n.InControlledShutdown || epoch >= 0 && n.Epoch != epoch {
+		if !n.Active() || epoch >= 0 && n.Epoch != epoch {
 			return false
 		}
 		t := img.TopicIDs[p.id]
@@ -518,6 +519,7 @@ func (b *Broker) mayHaveLost(p *partition) {
 // offline takes the news that a replica's disk failed.
 func (b *Broker) offline(topic string, partition int32, err error) {
 	if is[*log.StorageError](err) {
+		b.failures.Add(1)
 		b.diskFailed.Store(true)
 	}
 	b.logger.Error("partition is offline on this node", "topic", topic, "partition", partition, "error", err)

@@ -41,6 +41,7 @@ type lifecycle struct {
 	hung        atomic.Bool   // the disk has not answered for a session timeout
 	recalled    atomic.Bool   // the controller wants this node, which shuts down, to serve nobody any more
 	silent      atomic.Bool   // this node serves nobody: it has asked to be fenced, or that its disk be left, and others may lead what it leads
+	renews      atomic.Int64  // all logs that ended are open again, and the broker is to be registered anew: Broker.failures by then + 1; 0: no
 	kicked      chan struct{} // holds one: heartbeat now
 
 	mu       sync.Mutex
@@ -54,6 +55,7 @@ type lifecycle struct {
 	incarnation    [16]byte
 	lossy          bool // what is registered next
 	pace           diskPace
+	reopening      reopening
 	resigns        int // since the disk became slow
 	lastCheckpoint time.Time
 	nextRetention  time.Time
@@ -231,6 +233,9 @@ func (l *lifecycle) interval() time.Duration {
 // heartbeat tells the controller that the broker lives and what it wants.
 func (l *lifecycle) heartbeat() error {
 	b := l.b
+	if err := l.renew(); err != nil {
+		return err
+	}
 	l.b.applier.mu.Lock()
 	offset := l.b.applier.applied.Offset
 	l.b.applier.mu.Unlock()
@@ -434,6 +439,9 @@ func (l *lifecycle) periodic(now time.Time) time.Time {
 		}) {
 			l.nextRetention = now.Add(retentionInterval)
 		}
+	}
+	if !l.hung.Load() && l.reopening.due(now, l.b.diskFailed.Load()) {
+		l.b.applier.reopen()
 	}
 	if !now.Before(l.nextClean) {
 		if _, believe := l.b.clock.look(now); believe { // tombstones go by their age, too

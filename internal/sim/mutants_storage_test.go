@@ -24,7 +24,7 @@ var diskMutants = []mutant{
 	},
 	{"clean-marker-stays", "S3", "log/home.go", "		if err := h.fs.Remove(name); err != nil {\n			return storage(\"remove\", name, err)\n		}\n		if err := syncDir(h.fs, h.path); err != nil {\n			return err\n		}\n", "", "", explorer},
 	{"clean-marker-removal-not-synced", "S3", "log/home.go", "			return storage(\"remove\", name, err)\n		}\n		if err := syncDir(h.fs, h.path); err != nil {\n			return err\n		}\n", "			return storage(\"remove\", name, err)\n		}\n", "", explorer},
-	{"crash-taken-for-clean", "S3", "log/recover.go", "	if l.home.clean {\n		err = l.loadClean", "	if l.home.clean || l.home.restart == Crashed {\n		err = l.loadClean", "", explorer},
+	{"crash-taken-for-clean", "S3", "log/recover.go", "	if l.clean {\n		err = l.loadClean", "	if l.clean || l.home.restart == Crashed {\n		err = l.loadClean", "", explorer},
 	{"state-of-another-directory", "S3", "log/brokerstate.go", "	case s.DirectoryID != now.DirectoryID || s.BrokerEpoch < 0:", "	case s.BrokerEpoch < 0:", "", ofLog("^(TestRestart|TestFault_F1[78]|TestBrokerState)")},
 	{"unsynced-acks-forgotten", "S3", "log/brokerstate.go", "	case !s.Relaxed || s.Boot == h.boot && h.boot != \"\":", "	default:", "", explorer},
 	{"failed-sync-repeated", "S6", "log/sync.go", "		err := l.refuseSync(l.syncNow())\n		l.flush.release()\n", "		err := l.syncNow()\n		if err != nil {\n			err = l.failSync(l.syncNow())\n		}\n		l.flush.release()\n", "", explorer},

@@ -7,7 +7,7 @@
 //	 ▲                          │                  │                        │
 //	 └── no leader, not mine ───┘                  └──── StorageFailed ─────┘
 //	                                                         ▼
-//	                                                      Offline  (until the log is opened again)
+//	                                                      Offline  (until the log is opened again: by another Machine)
 //
 // A leader keeps the progress of every other replica, the in-sync set and the high watermark:
 //

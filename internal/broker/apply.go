@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"maps"
+	"math"
 	"runtime"
 	"slices"
 	"sync"
@@ -181,6 +182,7 @@ func (a *applier) collect(d *controller.Delta) []*localState {
 		for i, p := range t.Partitions {
 			part := a.b.replicas.getByID(t.ID, int32(i))
 			if !slices.Contains(p.Replicas, a.b.c.NodeID) {
+				a.b.stepDowns.heard(t.ID, int32(i), p.LeaderEpoch)
 				if part != nil {
 					a.drop(part)
 				}
@@ -202,6 +204,7 @@ func (a *applier) drop(p *partition) {
 	b := a.b
 	a.unfollow(p)
 	b.leaderless.drop(p)
+	b.stepDowns.heard(p.id, p.index, math.MaxInt32)
 	if p.topic == topicConsumerOffsets {
 		b.groups.Resign(p.index)
 	}

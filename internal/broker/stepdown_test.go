@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"math"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -87,6 +88,42 @@ func TestStepDown(t *testing.T) {
 		now := h.coordinatorOf("g")
 		require.NotEqual(t, old.id, now.id)
 		h.await(func() bool { return slices.Equal([]int16{0}, now.commitCodes(commitRequest("g", "orders", 7))) })
+	})
+}
+
+// A node is not told for ever what it has stepped down from: it has no replica any more, or there is no topic.
+func TestStepDownIsForgotten(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := newHarness(t, 3, nil)
+		n := h.nodes[1]
+		id := h.create(1, "t", 1, 3)
+		h.isr("t", 0, 3)
+		old := h.leader("t", 0)
+		epoch := partitionOf(old.metadataImage(), "t", 0).LeaderEpoch
+		reassign := kmsg.NewPtrAlterPartitionAssignmentsRequest()
+		reassign.TimeoutMillis = 10_000
+		rt := kmsg.NewAlterPartitionAssignmentsRequestTopic()
+		rt.Topic = "t"
+		rp := kmsg.NewAlterPartitionAssignmentsRequestTopicPartition()
+		rp.Replicas = slices.DeleteFunc([]int32{1, 2, 3}, func(id int32) bool { return id == old.id })
+		rt.Partitions = append(rt.Partitions, rp)
+		reassign.Topics = append(reassign.Topics, rt)
+		assert.Zero(t, call[*kmsg.AlterPartitionAssignmentsResponse](n, reassign).Topics[0].Partitions[0].ErrorCode)
+		old.stepDown([]controller.Leadership{{TopicID: id, LeaderEpoch: epoch}})
+		h.await(func() bool { return !slices.Contains(partitionOf(old.metadataImage(), "t", 0).Replicas, old.id) })
+		time.Sleep(time.Second)
+		assert.Empty(t, old.stepDowns.list(), "it has no replica any more")
+
+		old = h.leader("t", 0)
+		old.stepDown([]controller.Leadership{{TopicID: id, LeaderEpoch: math.MaxInt32 - 1}})
+		synctest.Wait()
+		assert.Len(t, old.stepDowns.list(), 1)
+		req := kmsg.NewPtrDeleteTopicsRequest()
+		req.Version, req.TimeoutMillis = 6, 10_000
+		req.Topics = []kmsg.DeleteTopicsRequestTopic{{TopicID: id}}
+		require.Zero(t, call[*kmsg.DeleteTopicsResponse](n, req).Topics[0].ErrorCode)
+		time.Sleep(time.Second)
+		assert.Empty(t, old.stepDowns.list(), "the topic is deleted")
 	})
 }
 

@@ -114,6 +114,9 @@ func (b *Broker) stepDown(recalled []controller.Leadership) {
 				}
 			}
 			b.stepDowns.done(l)
+			if t := b.metadataImage().TopicIDs[l.TopicID]; t != nil && int(l.Partition) < len(t.Partitions) { // it may have been applied before anything was noted
+				b.stepDowns.heard(l.TopicID, l.Partition, t.Partitions[l.Partition].LeaderEpoch)
+			}
 		}
 		b.life.kick()
 	})

@@ -113,6 +113,9 @@ func TestStepDownIsForgotten(t *testing.T) {
 		h.await(func() bool { return !slices.Contains(partitionOf(old.metadataImage(), "t", 0).Replicas, old.id) })
 		time.Sleep(time.Second)
 		assert.Empty(t, old.stepDowns.list(), "it has no replica any more")
+		old.stepDown([]controller.Leadership{{TopicID: id, LeaderEpoch: epoch}})
+		synctest.Wait()
+		assert.Empty(t, old.stepDowns.list(), "an answer that came late")
 
 		old = h.leader("t", 0)
 		old.stepDown([]controller.Leadership{{TopicID: id, LeaderEpoch: math.MaxInt32 - 1}})

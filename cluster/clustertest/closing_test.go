@@ -21,7 +21,7 @@ import (
 	"github.com/insynclog/insync/transport"
 )
 
-var closings = flag.Int("closing.seeds", 12, "number of seeds that TestFault_F44 runs")
+var closings = flag.Int("closing.seeds", int(few(12, 4)), "number of seeds that TestFault_F44 runs")
 
 // embedding is an application that has nodes and clients in its process, and ends at any moment.
 type embedding struct {

@@ -21,7 +21,7 @@ import (
 
 // A compacted topic on three nodes that crash and lead in turn, each of which compacts its replica by itself, shows the last value of every key at all times; so does a node that has copied what was left.
 func TestCompactedTopic(t *testing.T) {
-	for seed := range uint64(3) {
+	for seed := range few(3, 1) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { compactedTopic(t, seed) })
 		})

@@ -82,7 +82,7 @@ func counts(m map[int]int) (missing, repeated int) {
 
 // At least once: whatever a worker has processed and not marked, or had in its hands, comes again; nothing is missed.
 func TestAtLeastOnceMissesNothing(t *testing.T) {
-	for seed := range uint64(6) {
+	for seed := range few(6, 3) {
 		inDeliveries(t, seed, consumer.Config{Protocol: consumer.Protocol(seed % 3)}, func(d *deliveries) {
 			for missing := deliveryRecords; missing > 0; missing, _ = counts(d.processed) {
 				require.Less(d.t, d.lives, 300)
@@ -121,7 +121,7 @@ func TestAtLeastOnceMissesNothing(t *testing.T) {
 
 // At most once: nothing comes twice, and what is missed was in the hands, or in the batch in the hands, of a worker that died.
 func TestAtMostOnceRepeatsNothing(t *testing.T) {
-	for seed := range uint64(6) {
+	for seed := range few(6, 3) {
 		inDeliveries(t, seed, consumer.Config{Protocol: consumer.Protocol(seed % 3), Commit: consumer.AtMostOnce}, func(d *deliveries) {
 			for range 12 {
 				d.life(func(ctx context.Context, con *consumer.Consumer, dies func() bool) {
@@ -142,7 +142,7 @@ func TestAtMostOnceRepeatsNothing(t *testing.T) {
 
 // Exactly once, in the application's own store: results and offset change together, or not at all; workers die before, after and in between.
 func TestExternalCountsOnce(t *testing.T) {
-	for seed := range uint64(6) {
+	for seed := range few(6, 3) {
 		config := consumer.Config{Protocol: consumer.Protocol(seed % 3), Commit: consumer.External}
 		var d *deliveries
 		config.LoadOffsets = func(_ context.Context, claim consumer.Claim) (map[consumer.TopicPartition]int64, error) {

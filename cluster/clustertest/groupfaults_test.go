@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var groupSeeds = flag.Int("groups.seeds", 4, "how many seeds TestGroupUnderFaults runs for each protocol")
+var groupSeeds = flag.Int("groups.seeds", int(few(4, 2)), "how many seeds TestGroupUnderFaults runs for each protocol")
 
 // offsetLedger knows what members were told is committed. It is what P11 promises: an acknowledged commit is found by every later look, or a later one is.
 type offsetLedger struct {

@@ -175,7 +175,7 @@ func TestVotersChangeAtOnce(t *testing.T) {
 
 // Three nodes become five, the three that founded the cluster move their replicas away and go; the two that are left, and a third that comes, start again without them.
 func TestFoundersGo(t *testing.T) {
-	for seed := range uint64(3) {
+	for seed := range few(3, 1) {
 		synctest.Test(t, func(t *testing.T) {
 			c := clustertest.New(t, clustertest.Config{Nodes: 3, Seed: seed})
 			c.CreateTopic("t", 1, 3)
@@ -240,7 +240,7 @@ func TestFoundersGo(t *testing.T) {
 
 // At whatever moment a node dies while another joins and gets its vote, the newcomer, the active controller or all of them at once: it goes on when they are back, and nothing acknowledged is lost.
 func TestMembershipThroughCrashes(t *testing.T) {
-	for seed := range uint64(16) {
+	for seed := range few(16, 4) {
 		synctest.Test(t, func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 6))
 			nodes := 1 + int(seed%2)*2
@@ -393,11 +393,7 @@ func TestJoinNeedsTheSecret(t *testing.T) {
 // Operators and failures at random: nodes join, get votes and lose them, replicas move, nodes are removed, crash and are cut off, all of them lose power; nothing acknowledged is lost, and in the end
 // everybody agrees on who belongs to the cluster.
 func TestMembershipAtRandom(t *testing.T) {
-	seeds := uint64(3)
-	if raced {
-		seeds = 1
-	}
-	for seed := range seeds {
+	for seed := range few(3, 1) {
 		synctest.Test(t, func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 8))
 			c := clustertest.New(t, clustertest.Config{Nodes: 3, Seed: seed})
@@ -460,7 +456,7 @@ func TestMembershipAtRandom(t *testing.T) {
 					<-done
 				}
 			}
-			for range 40 {
+			for range few(40, 20) {
 				id := rng.Int32N(nodes) + 1
 				switch rng.IntN(10) {
 				case 0, 1:

@@ -72,7 +72,7 @@ func hosts(c *clustertest.Cluster, nodes int32, topic string) (ids []int32) {
 
 // TestReassignUnderLoad moves a partition from nodes 1, 2, 3 to 3, 4, 5 while records are produced, a node dies that matters, and the controller does.
 func TestReassignUnderLoad(t *testing.T) {
-	for seed := range uint64(8) {
+	for seed := range few(8, 3) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				rng := rand.New(rand.NewPCG(seed, 5))

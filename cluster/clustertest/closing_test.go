@@ -21,7 +21,7 @@ import (
 	"github.com/insynclog/insync/transport"
 )
 
-var closings = flag.Int("closing.seeds", int(few(12, 4)), "number of seeds that TestFault_F44 runs")
+var closings = flag.Int("closing.seeds", int(few(12, 6)), "number of seeds that TestFault_F44 runs")
 
 // embedding is an application that has nodes and clients in its process, and ends at any moment.
 type embedding struct {
@@ -196,11 +196,12 @@ func (e *embedding) clients(client *transport.Client) {
 		}, consumer.ErrClosed, 6 * time.Second}) // of which the coordinator has 5 s
 		e.wg.Go(func() {
 			for {
+				n := 0
 				for r, err := range c.Records(e.ctx) {
 					if e.ends("records "+group, err) {
 						return
 					}
-					if err != nil {
+					if n++; err != nil || n == 100 {
 						break
 					}
 					if group != "" {

@@ -3,6 +3,7 @@ package clustertest
 import (
 	"context"
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -30,13 +31,16 @@ type Config struct {
 	Timeout time.Duration
 }
 
-// Cluster is a cluster under test. Nodes are numbered from 1; a node's host on the network is "node1" and so on, the test's own clients are "client".
+// Cluster is a cluster under test. Nodes are numbered from 1; a node's host on the network is "node1" and so on, the test's own clients are "client". Its methods may be called from several goroutines, save that one node is
+// stopped, crashed or restarted by one at a time.
 type Cluster struct {
 	tb      testing.TB
 	config  Config
 	ctx     context.Context
-	rng     *rand.Rand
 	network *transport.Mem
+
+	mu      sync.Mutex // of what is below, and of each member's disk and node
+	rng     *rand.Rand
 	members []*member
 	clients []*transport.Client
 	shared  *transport.Client
@@ -87,6 +91,7 @@ func New(tb testing.TB, c Config) *Cluster {
 	return tc
 }
 
+// nodeConfig is called where nothing else uses the cluster's random source.
 func (c *Cluster) nodeConfig(id int32, addr string) cluster.Config {
 	config := cluster.Config{
 		Limits: transport.Limits{ConnectionsPerHost: 4096}, // all clients of a test are one host
@@ -104,9 +109,11 @@ func (c *Cluster) start(m *member) error {
 	ctx, cancel := c.timeout()
 	defer cancel()
 	config := m.config
-	config.FS = m.disk
+	_, config.FS = c.now(m)
 	node, err := cluster.Start(ctx, config)
+	c.mu.Lock()
 	m.node = node
+	c.mu.Unlock()
 	return err
 }
 
@@ -122,28 +129,57 @@ func (c *Cluster) check(err error) {
 }
 
 func (c *Cluster) close() {
-	for _, cl := range c.clients {
+	c.mu.Lock()
+	clients := slices.Clone(c.clients)
+	c.mu.Unlock()
+	for _, cl := range clients {
 		cl.Close()
 	}
 	var wg sync.WaitGroup
-	for _, m := range c.members {
-		if m.node != nil {
-			wg.Go(func() {
-				if err := m.node.Close(); err != nil {
-					c.tb.Errorf("clustertest: close node %d: %v", m.config.NodeID, err)
-				}
-			})
-		}
+	for id, node := range c.up() {
+		wg.Go(func() {
+			if err := node.Close(); err != nil {
+				c.tb.Errorf("clustertest: close node %d: %v", id, err)
+			}
+		})
 	}
 	wg.Wait()
 }
 
 func (c *Cluster) member(id int32) *member {
-	if id < 1 || int(id) > len(c.members) {
+	c.mu.Lock()
+	members := c.members
+	c.mu.Unlock()
+	if id < 1 || int(id) > len(members) {
 		c.tb.Helper()
 		c.tb.Fatalf("clustertest: no node %d", id)
 	}
-	return c.members[id-1]
+	return members[id-1]
+}
+
+// now is a member's node and disk as they are now.
+func (c *Cluster) now(m *member) (*cluster.Node, *vfs.Mem) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return m.node, m.disk
+}
+
+// up are the nodes that are up now, by id.
+func (c *Cluster) up() iter.Seq2[int32, *cluster.Node] {
+	return func(yield func(int32, *cluster.Node) bool) {
+		for i := 0; ; i++ {
+			c.mu.Lock()
+			if i == len(c.members) {
+				c.mu.Unlock()
+				return
+			}
+			node := c.members[i].node
+			c.mu.Unlock()
+			if node != nil && !yield(int32(i+1), node) {
+				return
+			}
+		}
+	}
 }
 
 // Join starts one more node, which joins the cluster as an observer of its metadata quorum, and returns its id when it can take requests; cluster.Admin gives it a vote.
@@ -156,9 +192,12 @@ func (c *Cluster) Join() int32 {
 
 // Prospect adds a node that is down; Restart has it join. Whenever it is restarted it asks to join again, as a process that is started with the same flags does.
 func (c *Cluster) Prospect() (id int32) {
+	join := c.Addrs()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	id = int32(len(c.members) + 1)
 	m := &member{disk: vfs.NewMem(), config: c.nodeConfig(id, host(id)+":"+port)}
-	m.config.Join = c.Addrs()
+	m.config.Join = join
 	if c.config.Node != nil {
 		c.config.Node(&m.config)
 	}
@@ -167,14 +206,16 @@ func (c *Cluster) Prospect() (id int32) {
 }
 
 // Node returns a node, nil while it is down.
-func (c *Cluster) Node(id int32) *cluster.Node { return c.member(id).node }
+func (c *Cluster) Node(id int32) *cluster.Node {
+	c.tb.Helper()
+	node, _ := c.now(c.member(id))
+	return node
+}
 
 // Any returns a node that is up.
 func (c *Cluster) Any() *cluster.Node {
-	for _, m := range c.members {
-		if m.node != nil {
-			return m.node
-		}
+	for _, node := range c.up() {
+		return node
 	}
 	c.tb.Helper()
 	c.tb.Fatal("clustertest: every node is down")
@@ -186,6 +227,8 @@ func (c *Cluster) Network() *transport.Mem { return c.network }
 
 // Addrs are the addresses of all nodes: a bootstrap list.
 func (c *Cluster) Addrs() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	var addrs []string
 	for _, m := range c.members {
 		addrs = append(addrs, host(m.config.NodeID)+":"+port)
@@ -198,16 +241,26 @@ func (c *Cluster) Client() *transport.Client {
 	c.tb.Helper()
 	client, err := transport.NewClient(transport.ClientConfig{Bootstrap: c.Addrs(), Network: c.network.Host("client")})
 	c.check(err)
+	c.mu.Lock()
 	c.clients = append(c.clients, client)
+	c.mu.Unlock()
 	return client
 }
 
 // client is the one that the cluster's own methods share, another one when there are nodes that it may not know of.
 func (c *Cluster) client() *transport.Client {
-	if c.known != len(c.members) {
-		c.shared, c.known = c.Client(), len(c.members)
+	c.mu.Lock()
+	shared, current := c.shared, c.known == len(c.members)
+	nodes := len(c.members)
+	c.mu.Unlock()
+	if current {
+		return shared
 	}
-	return c.shared
+	shared = c.Client()
+	c.mu.Lock()
+	c.shared, c.known = shared, nodes
+	c.mu.Unlock()
+	return shared
 }
 
 // CreateTopic creates a topic and returns when every node that is up knows it.
@@ -217,11 +270,8 @@ func (c *Cluster) CreateTopic(name string, partitions int32, replicationFactor i
 	defer cancel()
 	c.check(cluster.NewAdmin(c.client()).CreateTopic(ctx, cluster.TopicSpec{Name: name, Partitions: partitions, ReplicationFactor: replicationFactor}))
 	c.Await(fmt.Sprintf("every node knows topic %q", name), func() bool {
-		for _, m := range c.members {
-			if m.node == nil {
-				continue
-			}
-			s := m.node.Status()
+		for _, node := range c.up() {
+			s := node.Status()
 			if _, ok := s.Topic(name); !ok {
 				return false
 			}
@@ -233,11 +283,9 @@ func (c *Cluster) CreateTopic(name string, partitions int32, replicationFactor i
 // partition returns a partition as the node that is up and knows most knows it: one that is cut off, or has just come back, lags.
 func (c *Cluster) partition(topic string, partition int32) (cluster.PartitionStatus, bool) {
 	newest := c.Any().Status()
-	for _, m := range c.members {
-		if m.node != nil {
-			if s := m.node.Status(); s.Metadata > newest.Metadata {
-				newest = s
-			}
+	for _, node := range c.up() {
+		if s := node.Status(); s.Metadata > newest.Metadata {
+			newest = s
 		}
 	}
 	t, ok := newest.Topic(topic)
@@ -253,7 +301,7 @@ func (c *Cluster) Leader(topic string, partition int32) (leader int32) {
 	c.Await(fmt.Sprintf("%s-%d has a leader", topic, partition), func() bool {
 		p, ok := c.partition(topic, partition)
 		leader = p.Leader
-		return ok && leader > 0 && c.member(leader).node != nil
+		return ok && leader > 0 && c.Node(leader) != nil
 	})
 	return leader
 }
@@ -272,10 +320,8 @@ func (c *Cluster) Await(what string, cond func() bool) {
 	c.tb.Helper()
 	for deadline := time.Now().Add(c.config.Timeout); !cond(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			for _, m := range c.members {
-				if m.node != nil {
-					c.tb.Log(m.node.Status())
-				}
+			for _, node := range c.up() {
+				c.tb.Log(node.Status())
 			}
 			c.tb.Fatalf("clustertest: not within %v: %s", c.config.Timeout, what)
 		}
@@ -288,8 +334,26 @@ func (c *Cluster) Stop(id int32) {
 	ctx, cancel := c.timeout()
 	defer cancel()
 	m := c.member(id)
-	c.check(m.node.Shutdown(ctx))
+	node, _ := c.now(m)
+	c.check(node.Shutdown(ctx))
+	c.down(m, nil)
+}
+
+// random returns a source of its own for something random.
+func (c *Cluster) random() *rand.Rand {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return rand.New(rand.NewPCG(c.rng.Uint64(), c.rng.Uint64()))
+}
+
+// down marks a node as down, with the disk it leaves behind if that is another one.
+func (c *Cluster) down(m *member, disk *vfs.Mem) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	m.node = nil
+	if disk != nil {
+		m.disk = disk
+	}
 }
 
 // Kill stops a node as kill -9 does: everything written survives, also what was not synced.
@@ -302,20 +366,22 @@ func (c *Cluster) Crash(id int32) { c.crash(id, vfs.DropAll) }
 func (c *Cluster) CrashTorn(id int32) { c.crash(id, vfs.KeepRandom) }
 
 func (c *Cluster) crash(id int32, mode vfs.CrashMode) {
+	c.tb.Helper()
 	m := c.member(id)
-	if m.node == nil {
+	node, disk := c.now(m)
+	if node == nil {
 		return
 	}
-	m.disk = m.disk.Crash(mode, c.rng) // first, so that nothing more reaches the disk
-	m.node.Kill()
-	m.node = nil
+	left := disk.Crash(mode, c.random()) // first, so that nothing more reaches the disk
+	node.Kill()
+	c.down(m, left)
 }
 
 // Restart starts a node that is down, with the disk it had, and returns when it can take requests.
 func (c *Cluster) Restart(id int32) {
 	c.tb.Helper()
 	m := c.member(id)
-	if m.node != nil {
+	if node, _ := c.now(m); node != nil {
 		c.tb.Fatalf("clustertest: node %d is up", id)
 	}
 	c.check(c.start(m))
@@ -325,11 +391,17 @@ func (c *Cluster) Restart(id int32) {
 func (c *Cluster) RestartAll() {
 	c.tb.Helper()
 	var wg sync.WaitGroup
-	errs := make([]error, len(c.members))
-	for i, m := range c.members {
+	c.mu.Lock()
+	var down []*member
+	for _, m := range c.members {
 		if m.node == nil {
-			wg.Go(func() { errs[i] = c.start(m) })
+			down = append(down, m)
 		}
+	}
+	c.mu.Unlock()
+	errs := make([]error, len(down))
+	for i, m := range down {
+		wg.Go(func() { errs[i] = c.start(m) })
 	}
 	wg.Wait()
 	for _, err := range errs {

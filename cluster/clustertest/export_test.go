@@ -9,25 +9,36 @@ import (
 )
 
 // Disk is the disk of a node, also while it is down.
-func (c *Cluster) Disk(id int32) *vfs.Mem { return c.member(id).disk }
+func (c *Cluster) Disk(id int32) *vfs.Mem {
+	_, disk := c.now(c.member(id))
+	return disk
+}
 
 // Replace gives a node that is down another disk.
-func (c *Cluster) Replace(id int32, disk *vfs.Mem) { c.member(id).disk = disk }
+func (c *Cluster) Replace(id int32, disk *vfs.Mem) { c.down(c.member(id), disk) }
 
 // Prepare returns what starts a node that is down, with the disk it has now. The caller Adopts the node: the disk may crash under the start.
 func (c *Cluster) Prepare(id int32) func(context.Context) (*cluster.Node, error) {
 	config := c.member(id).config
-	config.FS = c.member(id).disk
+	config.FS = c.Disk(id)
 	return func(ctx context.Context) (*cluster.Node, error) { return cluster.Start(ctx, config) }
 }
 
 // Adopt makes a node that was started the cluster's; nil says that it is down.
-func (c *Cluster) Adopt(id int32, n *cluster.Node) { c.member(id).node = n }
+func (c *Cluster) Adopt(id int32, n *cluster.Node) {
+	m := c.member(id)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m.node = n
+}
 
 // PowerOff crashes the disk under a node, which is left to find out.
 func (c *Cluster) PowerOff(id int32, mode vfs.CrashMode) {
+	left := c.Disk(id).Crash(mode, c.random())
 	m := c.member(id)
-	m.disk = m.disk.Crash(mode, c.rng)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m.disk = left
 }
 
 // NewDisk is an empty disk.

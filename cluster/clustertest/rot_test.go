@@ -90,7 +90,7 @@ func TestFault_F13_RotOfOneReplicaIsMendedFromOthers(t *testing.T) {
 		rng := rand.New(rand.NewPCG(1, 5))
 		kinds := map[string]int{}
 		for id := int32(1); id <= 3; id++ {
-			disk := c.member(id).disk
+			disk := c.Disk(id)
 			files := filesOf(t, disk, "data/t-0")
 			active := ""
 			for _, name := range files {
@@ -143,7 +143,7 @@ func TestFault_F10_ReadErrorsAreMendedFromOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := rotCluster(t, 6)
 		leader := c.Leader("t", 0)
-		disk := c.member(leader).disk
+		disk := c.Disk(leader)
 		name := "/data/t-0/00000000000000000000.log"
 		bad := true
 		disk.SetFault(func(op vfs.Op) error {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -258,4 +260,45 @@ func TestDirectorySpace(t *testing.T) {
 	_, _, err = d.Space()
 	_, ok := errors.AsType[*StorageError](err)
 	require.True(t, ok, "%v", err)
+}
+
+// The directory of a log may be several levels of new ones, by this life or by one that a kill ended right after it had made them. All of their names survive together with what is acknowledged.
+func TestNamesOfNewDirectoriesSurvive(t *testing.T) {
+	for _, killed := range []bool{false, true} {
+		disk := vfs.NewMem()
+		if killed {
+			require.NoError(t, disk.MkdirAll("/srv/me/data"))
+		}
+		d := openDir(t, disk, "/srv/me/data")
+		l, err := d.OpenLog("t", 0, TopicID{1}, Config{})
+		require.NoError(t, err)
+		mustAppend(t, l, batchOf(t, "a"))
+		_, err = l.Sync()
+		require.NoError(t, err)
+		disk = disk.Crash(vfs.DropAll, nil)
+		d.Abandon()
+		l, err = openDir(t, disk, "/srv/me/data").OpenLog("t", 0, TopicID{1}, Config{})
+		require.NoError(t, err)
+		require.Equal(t, []string{"0=a"}, values(t, l, 0))
+	}
+}
+
+// Directories above that may not be read were made by somebody else.
+func TestAncestorsThatMayNotBeRead(t *testing.T) {
+	for name, fails := range map[string]bool{"/": false, "/srv": false, "/srv/me": true} {
+		disk := vfs.NewMem()
+		disk.SetFault(func(op vfs.Op) error {
+			if op.Kind == vfs.OpSyncDir && op.Name == name {
+				return syscall.EACCES
+			}
+			return nil
+		})
+		d, err := OpenDirectory("/srv/me/data", DirectoryConfig{FS: disk, NodeID: 1})
+		if fails {
+			require.ErrorIs(t, err, fs.ErrPermission, name)
+			continue
+		}
+		require.NoError(t, err, name)
+		d.Abandon()
+	}
 }

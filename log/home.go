@@ -100,6 +100,19 @@ func makeDir(fsys vfs.FS, dir string) error {
 	return syncDir(fsys, path.Dir(dir))
 }
 
+// syncAncestors makes the names of a directory and of those above it durable: any of them may have been made together with it. One that may not be read was made by somebody else.
+func syncAncestors(fsys vfs.FS, dir string) error {
+	for parent := path.Dir(dir); ; parent = path.Dir(parent) {
+		err := syncDir(fsys, parent)
+		if err != nil && (parent == path.Dir(dir) || !errors.Is(err, fs.ErrPermission)) {
+			return err
+		}
+		if parent == path.Dir(parent) {
+			return nil
+		}
+	}
+}
+
 func (h *home) load() error {
 	name := h.path + "/" + cleanFile
 	b, err := readSmallFile(h.fs, name)
@@ -122,7 +135,7 @@ func (h *home) load() error {
 	}
 	if !h.clean {
 		// A life before this one may have ended between making a name and syncing it.
-		if err := syncDir(h.fs, path.Dir(h.path)); err != nil {
+		if err := syncAncestors(h.fs, h.path); err != nil {
 			return err
 		}
 		if err := syncDir(h.fs, h.path); err != nil {

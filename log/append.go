@@ -179,7 +179,9 @@ func (l *Log) patchLocked(h record.Batch, records []byte, base int64, epoch int3
 // records count.
 func (l *Log) appendedLocked(h, b record.Batch, size int64) error {
 	l.mu.changed = true
-	l.mu.sinceProof += size
+	if l.mu.sinceProof += size; l.mu.sinceProof >= proofBytes {
+		l.more.Store(true)
+	}
 	l.epochs.assign(h.LeaderEpoch(), h.BaseOffset())
 	if h.ProducerID() < 0 {
 		return nil
@@ -190,7 +192,7 @@ func (l *Log) appendedLocked(h, b record.Batch, size int64) error {
 		stored = append(append(record.Batch(nil), h...), b[record.HeaderSize:]...)
 	}
 	if ended, ok := l.mu.producers.update(stored); ok && ended.abort {
-		l.mu.newNames = true // the transaction index may be new
+		l.namesMadeLocked() // the transaction index may be new
 		return l.active().AddAborted(ended.aborted())
 	}
 	return nil
@@ -406,11 +408,13 @@ func (l *Log) rollLocked(base int64) error {
 	} else {
 		l.mu.unsynced = append(l.mu.unsynced, old)
 	}
-	list = append(list[:len(list):len(list)], s)
-	l.segments.Store(&list)
 	l.mu.pending = append(l.mu.pending, l.mu.producers.encode(base))
 	l.mu.sinceProof = 0
-	l.mu.newNames, l.mu.changed = true, true
+	l.mu.changed = true
+	l.namesMadeLocked()
+	// Last: a sync that sees the new segment also sees that there is more to do.
+	list = append(list[:len(list):len(list)], s)
+	l.segments.Store(&list)
 	l.mu.jitter = jitter(l.mu.config)
 	return nil
 }

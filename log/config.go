@@ -115,6 +115,7 @@ func (l *Log) setConfigLocked(c Config) {
 		l.mu.recoder = nil
 	}
 	l.mu.config = c
+	l.ahead.fixed.Store(int64(c.WriteAhead))
 	if c.Compacted {
 		l.repairs.gaps.Store(true)
 	}

@@ -24,12 +24,14 @@ type Log struct {
 	wall   func(now time.Time) time.Time
 
 	segments atomic.Pointer[[]*segment.Segment] // by base offset; never empty while open; immutable, replaced under mu
-	offsets  offsetsCell                        // stored under mu
+	offsets  offsetsCell                        // stored under mu, but for the end of what is synced
 	epochs   epochCache                         // changed under mu
 	// syncedStart is the durable log start; stored under the flush slot.
 	syncedStart atomic.Int64
 	closed      atomic.Bool
-	cuts        atomic.Int64                 // begins and ends of truncations so far; raised under the flush slot
+	cuts        atomic.Int64 // begins and ends of truncations so far; raised under the flush slot
+	more        atomic.Bool  // a sync may have more to do than the active segment's data; stored under mu
+	ahead       writeAhead
 	failure     atomic.Pointer[StorageError] // set once
 	repairs     repairs
 	stopper     atomic.Pointer[age] // of the last retention; nil: not known
@@ -55,10 +57,6 @@ type Log struct {
 		changed    bool               // something was appended or cut since the log was opened
 		sinceProof int64              // bytes appended since the last snapshot
 		snapshots  []int64            // offsets of those on disk, rising
-
-		ahead     int64 // how far the active segment is written ahead, 0 is not; see writeahead.go
-		calm      int   // small syncs in a row
-		sinceSync int64 // bytes appended since the last sync began
 	}
 
 	// flush is taken by whoever syncs, truncates or checkpoints: one at a time, waited for without holding mu.
@@ -228,7 +226,7 @@ func (l *Log) settle() error {
 		return l.writeSnapshots([]snapshotFiles{*snap})
 	}
 	l.mu.Lock()
-	l.mu.newNames = true // the indexes' names
+	l.namesMadeLocked() // the indexes'
 	l.mu.Unlock()
 	return l.syncNames()
 }

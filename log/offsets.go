@@ -16,20 +16,39 @@ type Offsets struct {
 }
 
 // offsetsCell publishes Offsets without a lock and without allocating: a sequence number is odd while the one writer (who holds Log.mu) stores, and
-// a reader that met an odd one, or another one afterwards, reads again.
+// a reader that met an odd one, or another one afterwards, reads again. SyncedEndOffset has a writer of its own, who has the flush slot and does not wait for Log.mu.
 type offsetsCell struct {
 	sequence                         atomic.Uint64
 	start, stable, high, synced, end atomic.Int64
 }
 
+// store stores all but SyncedEndOffset.
 func (c *offsetsCell) store(o Offsets) {
 	c.sequence.Add(1)
+	c.storeRest(o)
+	c.sequence.Add(1)
+}
+
+// storeAll stores all of it, for who holds Log.mu and has the flush slot, or has a log that nobody else knows yet.
+func (c *offsetsCell) storeAll(o Offsets) {
+	c.sequence.Add(1)
+	c.synced.Store(o.SyncedEndOffset)
+	c.storeRest(o)
+	c.sequence.Add(1)
+}
+
+func (c *offsetsCell) storeRest(o Offsets) {
 	c.start.Store(o.LogStartOffset)
 	c.stable.Store(o.LastStableOffset)
 	c.high.Store(o.HighWatermark)
-	c.synced.Store(o.SyncedEndOffset)
 	c.end.Store(o.LogEndOffset)
-	c.sequence.Add(1)
+}
+
+// raiseSynced is for who has the flush slot. end is at most what LogEndOffset has been since then: whoever reads both, in the order of load, finds SyncedEndOffset <= LogEndOffset.
+func (c *offsetsCell) raiseSynced(end int64) {
+	if end > c.synced.Load() {
+		c.synced.Store(end)
+	}
 }
 
 func (c *offsetsCell) load() Offsets {
@@ -66,13 +85,18 @@ func (l *Log) SetHighWatermark(hw int64) {
 	l.publishLocked(o)
 }
 
-// publishLocked publishes o with the last stable offset that follows from it.
-func (l *Log) publishLocked(o Offsets) {
+// publishLocked publishes o, all but SyncedEndOffset, with the last stable offset that follows from it.
+func (l *Log) publishLocked(o Offsets) { l.offsets.store(l.stableLocked(o)) }
+
+// publishAllLocked is publishLocked with SyncedEndOffset. The rules of offsetsCell.storeAll hold.
+func (l *Log) publishAllLocked(o Offsets) { l.offsets.storeAll(l.stableLocked(o)) }
+
+func (l *Log) stableLocked(o Offsets) Offsets {
 	o.LastStableOffset = o.HighWatermark
 	if first, ok := l.mu.producers.firstUnstable(); ok && first < o.LastStableOffset {
 		o.LastStableOffset = max(first, o.LogStartOffset)
 	}
-	l.offsets.store(o)
+	return o
 }
 
 // AdvanceLogStart raises the log start offset (a follower takes its leader's; retention; DeleteRecords); a lower one changes nothing. It is

@@ -102,7 +102,8 @@ func (l *Log) openDamaged(f found, point, start int64, why error) error {
 	}
 	segs = append(segs, a)
 	l.segments.Store(&segs)
-	l.mu.newNames, l.mu.changed = true, true
+	l.namesMadeLocked()
+	l.mu.changed = true
 	l.epochs.truncateEnd(point)
 	i, _ := slices.BinarySearch(l.mu.snapshots, point+1)
 	if err := removeSnapshots(l.fs, l.dir, l.mu.snapshots[i:], snapshotSuffix, producersSuffix); err != nil {

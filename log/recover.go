@@ -163,7 +163,7 @@ func (l *Log) load(f found) error {
 	if end < start {
 		// Kafka's rule: the log start was raised beyond what is left, so nothing of it counts.
 		l.logger.Warn("log ends below its start and is emptied", "dir", l.dir, "end", end, "start", start)
-		l.publishLocked(Offsets{LogStartOffset: end, HighWatermark: end, SyncedEndOffset: end, LogEndOffset: end})
+		l.publishAllLocked(Offsets{LogStartOffset: end, HighWatermark: end, SyncedEndOffset: end, LogEndOffset: end})
 		return l.restartAt(start)
 	}
 	l.epochs.truncateEnd(end)
@@ -179,7 +179,7 @@ func (l *Log) load(f found) error {
 	}
 	l.mu.producers.raiseHighWatermark(high)
 	l.syncedStart.Store(start)
-	l.publishLocked(Offsets{LogStartOffset: start, HighWatermark: high, SyncedEndOffset: end, LogEndOffset: end})
+	l.publishAllLocked(Offsets{LogStartOffset: start, HighWatermark: high, SyncedEndOffset: end, LogEndOffset: end})
 	return nil
 }
 
@@ -196,9 +196,9 @@ func (l *Log) begin(f found, point, start int64) error {
 		return err
 	}
 	l.segments.Store(&[]*segment.Segment{s})
-	l.mu.newNames = true
+	l.namesMadeLocked()
 	l.syncedStart.Store(start)
-	l.publishLocked(Offsets{LogStartOffset: start, HighWatermark: start, SyncedEndOffset: start, LogEndOffset: start})
+	l.publishAllLocked(Offsets{LogStartOffset: start, HighWatermark: start, SyncedEndOffset: start, LogEndOffset: start})
 	return nil
 }
 

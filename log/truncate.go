@@ -71,7 +71,7 @@ func (l *Log) cutAt(segs []*segment.Segment, keep int, offset int64) error {
 	if err := l.reloadProducersLocked(o); err != nil {
 		return err
 	}
-	l.publishLocked(o)
+	l.publishAllLocked(o)
 	return nil
 }
 
@@ -206,6 +206,6 @@ func (l *Log) startSegment(offset int64) error {
 	l.epochs.set(nil)
 	l.cutDamage(offset, offset)
 	l.syncedStart.Store(offset) // writeSnapshots is to come: nobody looks before the slot is free
-	l.publishLocked(Offsets{LogStartOffset: offset, HighWatermark: offset, SyncedEndOffset: offset, LogEndOffset: offset})
+	l.publishAllLocked(Offsets{LogStartOffset: offset, HighWatermark: offset, SyncedEndOffset: offset, LogEndOffset: offset})
 	return nil
 }

@@ -1,6 +1,10 @@
 package log
 
-import "github.com/insynclog/insync/segment"
+import (
+	"sync/atomic"
+
+	"github.com/insynclog/insync/segment"
+)
 
 // Blocks are written with zeros ahead of the end of the active segment of a log that is synced often: a sync that finds its blocks written, and the file's
 // size unchanged, has no metadata to write. Measured on ext4, mean of a write and fdatasync: 512 B into a growing file 0.90 ms, into
@@ -18,39 +22,42 @@ const (
 	unsyncedAhead = 4 << 20
 )
 
-// tuneAheadLocked adapts the active segment's write-ahead to a sync of so many bytes.
-func (l *Log) tuneAheadLocked(bytes int64) {
-	switch fixed := l.mu.config.WriteAhead; {
-	case fixed < 0:
-		l.mu.ahead = 0
-	case fixed > 0:
-		l.mu.ahead = int64(fixed)
+// writeAhead is how far the active segment is made ready behind an append.
+type writeAhead struct {
+	fixed     atomic.Int64 // Config.WriteAhead
+	sinceSync atomic.Int64 // bytes appended since the last sync began
+	synced    atomic.Int64 // zeros to write while the log is synced often, in bytes; tuned by who syncs
+	calm      int          // small syncs in a row; theirs
+}
+
+// tune adapts it to the sync of the active segment that begins. For who has the flush slot.
+func (w *writeAhead) tune(active *segment.Segment) {
+	bytes, ahead := w.sinceSync.Swap(0), w.fixed.Load()
+	switch {
+	case ahead != 0:
 	case bytes > calmSyncBytes:
-		l.mu.calm, l.mu.ahead = 0, 0
+		w.calm = 0
+	case w.calm < calmSyncs:
+		w.calm++
+		return
 	default:
-		if l.mu.calm < calmSyncs {
-			l.mu.calm++
-			return
-		}
-		l.mu.ahead = minWriteAhead
-		for size := l.active().SizeBytes(); l.mu.ahead < maxWriteAhead && l.mu.ahead < size; {
-			l.mu.ahead *= 2
+		ahead = minWriteAhead
+		for size := active.SizeBytes(); ahead < maxWriteAhead && ahead < size; {
+			ahead *= 2
 		}
 	}
+	w.synced.Store(max(ahead, 0))
 }
 
 // aheadLocked is what to prepare behind the next append.
 func (l *Log) aheadLocked(size int64) segment.Ahead {
-	l.mu.sinceSync += size
-	if l.mu.config.WriteAhead == 0 && l.mu.sinceSync > unsyncedBytes {
-		l.mu.calm, l.mu.ahead = 0, 0
-	}
+	since := l.ahead.sinceSync.Add(size)
 	if l.home.tight.Load() {
 		return segment.Ahead{}
 	}
-	if l.mu.config.WriteAhead == 0 && l.mu.sinceSync > unsyncedBytes {
+	if since > unsyncedBytes && l.ahead.fixed.Load() == 0 {
 		room := int64(l.mu.config.SegmentBytes) - l.active().SizeBytes() - size
 		return segment.Ahead{Unsynced: min(unsyncedAhead, room)}
 	}
-	return segment.Ahead{Synced: l.mu.ahead}
+	return segment.Ahead{Synced: l.ahead.synced.Load()}
 }

@@ -15,7 +15,7 @@ var diskMutants = []mutant{
 	{"ack-before-sync", "S2", "replication/machine/leader.go", "	if m.settings.Synced {\n		return m.syncedEnd\n	}\n", "", "power-all,torn-all,slow-disk", hunter{}},
 	{
 		"synced-before-sync", "S2", "log/sync.go", "	indexed, err := l.syncSegments(work, names)\n",
-		"	l.mu.Lock()\n	o := l.offsets.load()\n	o.SyncedEndOffset = end\n	l.publishLocked(o)\n	l.mu.Unlock()\n	indexed, err := l.syncSegments(work, names)\n", "", explorer,
+		"	l.offsets.raiseSynced(end)\n	indexed, err := l.syncSegments(work, names)\n", "", explorer,
 	},
 	{"vote-not-synced", "R10", "internal/controller/storage.go", "return q.write(s.fs, s.dir, !s.alone)", "return q.write(s.fs, s.dir, false)", "", hunter{}},
 	{
@@ -34,7 +34,9 @@ var diskMutants = []mutant{
 	{"replica-goes-on-after-write-error", "S7", "replication/append.go", "		if isStorageError(err) {\n			r.failLocked(err, fx)\n		}\n		res.Err = err\n", "		res.Err = err\n", "", hunter{dir: "replication", run: "^TestDisk"}},
 	{"renamed-before-sync", "S8", "log/smallfile.go", "	if err == nil {\n		err = f.Sync()\n	}\n", "", "", explorer},
 	{"rename-not-synced", "S8", "log/smallfile.go", "		return err\n	}\n	return syncDir(fsys, path.Dir(name))\n", "		return err\n	}\n	_ = path.Dir(name)\n	return nil\n", "", explorer},
-	{"segment-name-not-synced", "S8", "log/append.go", "	l.mu.newNames, l.mu.changed = true, true\n", "	l.mu.changed = true\n", "", explorer},
+	{"segment-name-not-synced", "S8", "log/append.go", "	l.mu.changed = true\n	l.namesMadeLocked()\n", "	l.mu.changed = true\n	l.more.Store(true)\n", "", explorer},
+	{"roll-not-seen-by-sync", "S2", "log/sync.go", "	if l.more.Load() {\n", "	if l.more.Load() && l.offsets.synced.Load() == a.BaseOffset() {\n", "", explorer},
+	{"one-file-synced-before-sync", "S2", "log/sync.go", "	err := a.Sync(false)\n	a.Release()\n	if err == nil {\n		l.offsets.raiseSynced(end)\n	}\n", "	l.offsets.raiseSynced(end)\n	err := a.Sync(false)\n	a.Release()\n", "", ofLog("^TestSyncBeside")},
 	{"reserve-ignored", "S11", "internal/broker/space.go", "min(room, free-keep)", "min(room, free)", "", hunter{dir: "cluster", run: "^(TestFault_F11|TestRetentionMakesRoom|TestReserve)"}},
 	{
 		"space-looked-for-after-append", "S11", "internal/broker/api_00_produce.go", "	default:\n		err = op.b.space.admit(op.now, int64(len(batch)))\n	}\n	if err != nil {\n		s.fail(err)\n		return\n	}\n	op.b.noteChange()\n",
@@ -66,7 +68,7 @@ var damageMutants = []mutant{
 // Mistakes about what follows from the log: S9 it is cut and made anew with the log, and never ahead of it.
 var derivedMutants = []mutant{
 	{"index-ahead-of-log", "S9", "segment/recover.go", "errors.Join(s.offsets.truncateTo(synced-s.base), s.times.truncateTo(synced-s.base))", "s.times.truncateTo(synced - s.base)", "", explorer},
-	{"producers-not-cut", "S9", "log/truncate.go", "	if err := l.reloadProducersLocked(o); err != nil {\n		return err\n	}\n	l.publishLocked(o)", "	l.publishLocked(o)", "", explorer},
+	{"producers-not-cut", "S9", "log/truncate.go", "	if err := l.reloadProducersLocked(o); err != nil {\n		return err\n	}\n	l.publishAllLocked(o)", "	l.publishAllLocked(o)", "", explorer},
 	{"epochs-not-cut", "S9", "log/truncate.go", "	l.epochs.truncateEnd(o.LogEndOffset)\n	if err := l.reload", "	if err := l.reload", "", explorer},
 	{"high-watermark-beyond-end", "S9", "log/recover.go", "	high = min(max(high, start), end)\n", "	high = max(high, start)\n", "", explorer},
 	{"recovery-point-beyond-cut", "S9", "log/home.go", "	if !stale {\n		return nil\n	}\n	return h.store()\n", "	_ = stale\n	return nil\n", "", explorer},

@@ -38,6 +38,8 @@ type groupWriter struct {
 	built   *segment.Segment // nil until something has changed
 	same    int64            // of a single segment: the bytes from the beginning that stay as they are
 	aborted []segment.AbortedTxn
+
+	unsynced int // bytes written to built since it was synced
 }
 
 var errTooLarge = errors.New("log: a compacted segment would be larger than 2 GiB")
@@ -166,6 +168,9 @@ func (w *groupWriter) flushFull() error {
 	return w.flush()
 }
 
+// replacementSyncBytes is how much of a new segment is written before it is synced so far. In one piece the disk would be taken for as long as a segment takes, and whoever waits for a sync of anything else with it.
+const replacementSyncBytes = 4 << 20
+
 // flush writes what has been gathered.
 func (w *groupWriter) flush() error {
 	c := w.r.c
@@ -179,6 +184,10 @@ func (w *groupWriter) flush() error {
 	err := w.built.AppendRun(c.out, segment.Ahead{})
 	c.out = c.out[:0]
 	w.r.result.WrittenBytes += int64(n)
+	if w.unsynced += n; err == nil && w.unsynced >= replacementSyncBytes {
+		w.unsynced = 0
+		err = w.built.Sync(false)
+	}
 	if err == nil {
 		err = w.r.pace(n)
 	}

@@ -655,3 +655,44 @@ func TestTruncateInsideBatchThenCrash(t *testing.T) {
 	require.Equal(t, int64(2), l.Offsets().LogEndOffset)
 	d.Abandon()
 }
+
+// A new segment is synced as it grows: no more than a part of it waits for the disk at a time, and everybody else's syncs with it.
+func TestCompactionSyncsInParts(t *testing.T) {
+	disk := vfs.NewMem()
+	d := openDir(t, disk, "/d")
+	l, err := d.OpenLog("t", 0, TopicID{1}, Config{SegmentBytes: 16 << 20, TimestampAfterMax: 1e6 * time.Hour, WriteAhead: -1})
+	require.NoError(t, err)
+	const records = 28 << 10
+	value := make([]byte, 1<<10)
+	builder := record.NewBuilder(record.BuilderConfig{})
+	for i := range records {
+		builder.Append(&record.Record{Key: fmt.Appendf(nil, "key-%d", i*(i%2)), Value: value, Timestamp: testTime}) // every second one stays
+		if i%64 == 63 {
+			_, err := l.AppendBuilt(builder, AppendOptions{Now: testTime})
+			require.NoError(t, err)
+			builder.Reset()
+		}
+	}
+	require.NoError(t, l.Roll())
+	_, err = l.Sync()
+	require.NoError(t, err)
+	l.SetHighWatermark(l.Offsets().LogEndOffset)
+	var waits, most, syncs int64
+	disk.SetFault(func(op vfs.Op) error {
+		switch {
+		case !strings.HasSuffix(op.Name, ".log.cleaned"):
+		case op.Kind == vfs.OpWrite:
+			waits += op.Len
+			most = max(most, waits)
+		case op.Kind == vfs.OpSync:
+			waits, syncs = 0, syncs+1
+		}
+		return nil
+	})
+	r, err := l.Compact(&Compactor{ReadBytes: 64 << 10}, CompactionPolicy{}, testTime)
+	require.NoError(t, err)
+	require.Greater(t, r.WrittenBytes, int64(8<<20))
+	require.Greater(t, syncs, int64(2))
+	require.Less(t, most, int64(replacementSyncBytes+256<<10))
+	require.NoError(t, d.Close(1))
+}

@@ -84,7 +84,11 @@ func (s *insyncStore) shared() func(b *batch) error {
 			builders <- record.NewBuilder(record.BuilderConfig{})
 		}
 		var mu sync.Mutex
+		small := write // encoding takes less than one more wait would
 		write = func(b *batch) error {
+			if b.size <= 16<<10 {
+				return small(b)
+			}
 			builder := <-builders
 			defer func() { builders <- builder }()
 			if err := encode(builder, b); err != nil {

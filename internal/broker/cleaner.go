@@ -24,7 +24,8 @@ const (
 type cleaner struct {
 	b       *Broker
 	running atomic.Bool
-	pace    throttle // of bytes read and written
+	pace    throttle  // of bytes read and written, where the operator has set a limit
+	goesOn  time.Time // after the rest
 
 	mu   sync.Mutex
 	logs map[*partition]*Cleaning // of those that were compacted, or looked at for it
@@ -128,11 +129,21 @@ func bytesPerSecond(n float64) int64 {
 	return max(int64(n), 1)
 }
 
-// wait takes n bytes of what may be read and written a second, and tells how long that takes.
+// cleanerStint is how long a pass works at least before it rests.
+const cleanerStint = time.Millisecond
+
+// wait takes n bytes of what may be read and written a second, and tells how long that takes. Without a limit of the operator's a pass rests as long as it works, be it that the processor or the disk takes its time: the other
+// half is for those who wait for it.
 func (c *cleaner) wait(n int) (time.Duration, error) {
 	now := time.Now()
-	c.pace.take(n, now)
-	return c.pace.debt(now), c.b.ctx.Err()
+	if c.pace.limited.Load() {
+		c.pace.take(n, now)
+		return c.pace.debt(now), c.b.ctx.Err()
+	}
+	if worked := now.Sub(c.goesOn); n > 0 && worked >= cleanerStint {
+		c.goesOn = now.Add(worked)
+	}
+	return c.goesOn.Sub(now), c.b.ctx.Err()
 }
 
 // dirtiest is the log to compact next by Kafka's rule: of those that are due the one with the largest share that was not compacted; nil if none is.
@@ -200,6 +211,7 @@ func (c *cleaner) looked(p *partition, at log.Cleanable, err error, now time.Tim
 // clean makes one pass.
 func (c *cleaner) clean(p *partition, policy log.CompactionPolicy, memory *log.Compactor) {
 	began := time.Now()
+	c.goesOn = began
 	done, err := p.replica.Compact(memory, policy, began)
 	if c.b.ctx.Err() != nil || errors.Is(err, log.ErrClosed) {
 		return

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kerr"
 
+	"github.com/insynclog/insync/internal/vfs"
 	"github.com/insynclog/insync/log"
 	"github.com/insynclog/insync/log/record"
 )
@@ -180,6 +182,31 @@ func TestCompactionPace(t *testing.T) {
 		assert.Positive(t, s.Passes)
 		seconds := float64(s.ReadBytes+s.WrittenBytes) / 200_000
 		assert.InDelta(t, seconds, s.LastTook.Seconds(), seconds/4+2)
+		got, _ := lastValues(t, h.nodes[1], "c")
+		assert.Equal(t, want, got)
+	})
+}
+
+// Without a limit the cleaner rests as long as it works, on a disk that takes its time.
+func TestCompactionRests(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := newHarness(t, 1, nil)
+		h.create(1, "c", 1, 1, "cleanup.policy", "compact", "segment.bytes", "1048576")
+		want := map[string]string{}
+		fillCompacted(h, "c", 0, 30, want)
+		var worked time.Duration
+		h.nodes[1].disk.SetFault(func(op vfs.Op) error {
+			if op.Kind == vfs.OpRead && strings.Contains(op.Name, "/c-0/") {
+				worked += 2 * time.Millisecond
+				time.Sleep(2 * time.Millisecond)
+			}
+			return nil
+		})
+		h.await(func() bool { s := h.nodes[1].Cleanings(); return len(s) > 0 && s[0].Passes > 0 })
+		h.nodes[1].disk.SetFault(nil)
+		took := h.nodes[1].Cleanings()[0].LastTook
+		assert.Greater(t, worked, 30*time.Millisecond)
+		assert.InDelta(t, 2*worked.Seconds(), took.Seconds(), worked.Seconds()/5)
 		got, _ := lastValues(t, h.nodes[1], "c")
 		assert.Equal(t, want, got)
 	})

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -332,5 +333,43 @@ func TestDeleteRecordsFreesTheDisk(t *testing.T) {
 			}
 			return true
 		})
+	})
+}
+
+// On a disk that is full to the last byte somebody deletes records to make space, and the segments go soon: a full node looks for what retention gives up time and again, which leaves checkpoints their turn.
+func TestFault_F11_DeleteRecordsOnAFullDisk(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		h := newHarness(t, 1, nil)
+		h.create(1, "t", 1, 1, "retention.ms", "-1", "segment.bytes", "1048576")
+		n := h.leader("t", 0)
+		n.disk.SetCapacity(64 << 20)
+		time.Sleep(2 * retentionDelay) // the ballast is there
+		value := string(bytes.Repeat([]byte("x"), 400_000))
+		for range 20 {
+			n.mustProduce("t", 0, value)
+		}
+		time.Sleep(2 * checkpointInterval)
+		_, free, err := n.disk.Space("/")
+		require.NoError(t, err)
+		foreign, err := n.disk.Open("/foreign", vfs.Create)
+		require.NoError(t, err)
+		require.NoError(t, foreign.Preallocate(0, free))
+		require.NoError(t, foreign.Close())
+		for n.produce("t", 0, 1, batch(t, value)).ErrorCode == 0 {
+			used, _ := n.Space()
+			require.Less(t, used, int64(10_000_000), "the disk is full")
+		}
+		time.Sleep(2 * checkpointInterval)
+		require.True(t, n.dir.Short(), "a checkpoint was written, into what is kept for that")
+		used, full := n.Space()
+		require.True(t, full)
+		require.Greater(t, used, int64(8_000_000))
+
+		require.Zero(t, n.deleteRecords(2, "t", 0, 18, time.Second).ErrorCode)
+		time.Sleep(2 * checkpointInterval)
+		used, full = n.Space()
+		require.Less(t, used, int64(1_000_000), "the last segment stays")
+		require.False(t, full)
+		n.mustProduce("t", 0, value)
 	})
 }

@@ -419,25 +419,39 @@ func (l *lifecycle) handedOver(d *controller.Delta) bool {
 	return leaving && leads(d.Old, l.b.c.NodeID) && !leads(d.New, l.b.c.NodeID)
 }
 
-// periodic starts what is due besides heartbeats, and returns when something is due next.
+// periodic starts what is due besides heartbeats, and returns when something is due next. What touches disks is one piece of work, in the order in which it makes space: of several that are due none goes without its turn, not
+// even while a full node looks for what to give up time and again.
 func (l *lifecycle) periodic(now time.Time) time.Time {
-	tick := l.lastTick.Add(l.b.c.LagTime / 2)
-	if !now.Before(tick) {
-		if l.inBackground(func() { l.b.tickLeaders(now) }) {
+	b := l.b
+	ticks := !now.Before(l.lastTick.Add(b.c.LagTime / 2))
+	retains := !now.Before(l.nextRetention) || b.space.isFull(now) && now.After(l.nextRetention.Add(fullInterval-retentionInterval))
+	checkpoints := b.changed.Load() && !now.Before(l.lastCheckpoint.Add(checkpointInterval))
+	believe := true
+	if retains {
+		if _, believe = b.clock.look(now); !believe {
+			b.logger.Warn("the wall clock has jumped: nothing is deleted for its age for an hour", "node", b.c.NodeID)
+		}
+	}
+	if (ticks || retains || checkpoints) && l.inBackground(func() {
+		if ticks {
+			b.tickLeaders(now)
+		}
+		if retains {
+			b.space.restock()
+			b.retain(now, believe)
+		}
+		if checkpoints {
+			b.checkpoint()
+		}
+	}) {
+		if ticks {
 			l.lastTick = now
 		}
-		tick = now.Add(l.b.c.LagTime / 2)
-	}
-	if !now.Before(l.nextRetention) || l.b.space.isFull(now) && now.After(l.nextRetention.Add(fullInterval-retentionInterval)) {
-		_, believe := l.b.clock.look(now)
-		if !believe {
-			l.b.logger.Warn("the wall clock has jumped: nothing is deleted for its age for an hour", "node", l.b.c.NodeID)
-		}
-		if l.inBackground(func() {
-			l.b.space.restock()
-			l.b.retain(now, believe)
-		}) {
+		if retains {
 			l.nextRetention = now.Add(retentionInterval)
+		}
+		if checkpoints {
+			l.lastCheckpoint = now
 		}
 	}
 	if !l.hung.Load() && l.reopening.due(now, l.b.diskFailed.Load()) {
@@ -453,25 +467,24 @@ func (l *lifecycle) periodic(now time.Time) time.Time {
 		l.b.scrubber.all()
 		l.nextScrub = now.Add(l.b.c.ScrubInterval)
 	}
+	next := after(now, l.lastTick, b.c.LagTime/2)
 	for _, due := range []time.Time{l.nextRetention, l.nextClean, l.nextScrub} {
-		if due.After(now) && due.Before(tick) {
-			tick = due
+		if due.After(now) && due.Before(next) {
+			next = due
 		}
 	}
-	if !l.b.changed.Load() {
-		return tick
+	if due := after(now, l.lastCheckpoint, checkpointInterval); b.changed.Load() && due.Before(next) {
+		next = due
 	}
-	checkpoint := l.lastCheckpoint.Add(checkpointInterval)
-	if !now.Before(checkpoint) {
-		if l.inBackground(l.b.checkpoint) {
-			l.lastCheckpoint = now
-		}
-		checkpoint = now.Add(checkpointInterval)
+	return next
+}
+
+// after is when it is time again for what was begun last at some time, or if it should be under way by now but has found others at work.
+func after(now, last time.Time, every time.Duration) time.Time {
+	if due := last.Add(every); due.After(now) {
+		return due
 	}
-	if checkpoint.Before(tick) {
-		return checkpoint
-	}
-	return tick
+	return now.Add(every)
 }
 
 // inBackground runs what touches disks and replicas beside the heartbeats, one at a time: a disk that hangs must not look like a node that is dead, nor be waited for by many.

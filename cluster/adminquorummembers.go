@@ -27,7 +27,8 @@ func (a *Admin) AddVoter(ctx context.Context, id int32) error {
 	return memberError("add voter", id, err, text)
 }
 
-// RemoveVoter takes a node's vote (KIP-853): it goes on as an observer and a broker. One that is the active controller hands that over first.
+// RemoveVoter takes a node's vote (KIP-853): it goes on as an observer and a broker. One that is the active controller hands that over first. A majority of the voters that remain has to answer: those that are down are removed first.
+// Two voters need each other: if one of them loses its disk the other cannot take it back.
 //
 // errors.Is: kerr.VoterNotFound if it has none; kerr.InvalidRequest for the last voter; kerr.RequestTimedOut if too few of the voters that would remain are there, or nothing is known.
 func (a *Admin) RemoveVoter(ctx context.Context, id int32) error {

@@ -12,6 +12,7 @@ type contact struct {
 	fetched  time.Time // of the last answer; zero without one
 	caughtUp time.Time // when it had last confirmed all that this node had; zero never
 	end      uint64    // of this node's log when the last answer came
+	number   uint64    // of the newest question that it has answered, see inquiry
 }
 
 // answered notes an answer after raft has taken it: a follower is caught up now, if it has confirmed all there is; as of the answer before, if it has confirmed all there was then.
@@ -34,6 +35,7 @@ func (d *driver) contacted(m *pb.Message, now time.Time) {
 		if id == m.GetFrom() {
 			c := d.contacts[id]
 			c.answered(p.Match, d.lastIndex, now)
+			c.number = max(c.number, inquiryNumber(m))
 			d.contacts[id] = c
 		}
 	})

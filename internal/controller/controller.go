@@ -184,6 +184,10 @@ type call struct {
 	req   kmsg.Request
 	state atomic.Int32 // callQueued, then callTaken by the driver or callDropped by the caller, whoever is first
 
+	// Of the driver: the number of the question that members are to have answered before req is judged, and since when it waits for that; see inquiry.
+	asked uint64
+	since time.Time
+
 	judged chan struct{} // closed by the driver when it needs req no more
 	done   chan struct{} // closed by the driver when resp and err are set
 	resp   kmsg.Response

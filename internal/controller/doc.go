@@ -19,7 +19,7 @@
 // Elections: see campaign. The only voter elects itself in Start; a node that is alone needs no ticks. In a larger one only the leader ticks, a follower waits for its leader's silence. While no
 // leader was ever known here, voters ask for votes at once (lowest id first), so that a new cluster forms as soon as its members reach each other.
 //
-// Members: voters and observers (learners) come and go by requests, one change at a time; see membership. Config.Voters only founds a quorum.
+// Members: voters and observers (learners) come and go by requests, one change at a time; see membership, and inquiry. Config.Voters only founds a quorum.
 //
 // What it does not do: forward requests to the active controller,
 // answer quorum requests of Kafka's own Raft.

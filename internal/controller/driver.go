@@ -55,7 +55,8 @@ type driver struct {
 	outgoing       map[uint64][][]byte
 	greeting       greeting
 	contacts       map[uint64]contact // while leading
-	absences       absences           // while leading
+	inquiry        inquiry
+	absences       absences // while leading
 }
 
 // flight is the entry of ours that is not committed yet, and who waits for it.
@@ -326,6 +327,7 @@ func (d *driver) clock(now time.Time) {
 		if !now.Before(d.ticks) {
 			d.node.Tick()
 			d.ticks = now.Add(d.c.c.Tick)
+			d.inquiry.sent = 0
 			d.restoreVotes(now)
 		}
 	case !d.campaign.due(now, d.jitter()):
@@ -459,16 +461,23 @@ func (d *driver) judge(now time.Time) error {
 		b.Tick()
 	}
 	f := &flight{index: d.lastIndex + 1, term: d.term}
-	taken := 0
-	for _, l := range d.calls {
+	kept := d.calls[:0]
+	d.inquiry.waiting = false
+	for i, l := range d.calls {
 		if b.Full() {
+			kept = append(kept, d.calls[i:]...)
 			break
 		}
-		taken++
 		if !l.state.CompareAndSwap(callQueued, callTaken) {
 			continue // its caller has given up
 		}
-		if e := d.admit(l.req, now); e != nil {
+		switch e := d.admit(l, now); {
+		case e == asking:
+			// Whoever gives up at this very instant waits until it is looked at again.
+			l.state.Store(callQueued)
+			kept = append(kept, l)
+			continue
+		case e != nil:
 			resp := machine.Refuse(l.req, e)
 			close(l.judged)
 			l.answer(resp, nil)
@@ -488,7 +497,12 @@ func (d *driver) judge(now time.Time) error {
 		}
 		f.calls, f.answers = append(f.calls, l), append(f.answers, resp)
 	}
-	d.calls = append(d.calls[:0], d.calls[taken:]...)
+	clear(d.calls[len(kept):])
+	d.calls = kept
+	if err := d.inquire(); err != nil {
+		d.flight = f // answered by end
+		return err
+	}
 	records, err := b.Records()
 	if err != nil {
 		d.flight = f // answered by end

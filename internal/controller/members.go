@@ -190,21 +190,18 @@ func (d *driver) introduce(img *Image, old *machine.Quorum) {
 // caughtUpEntries is how far behind an observer may be that gets a vote: it must not hold up the quorum that will need it.
 const caughtUpEntries = 1000
 
-// admit looks at what only raft knows before a change of the quorum is judged. It returns why the change must wait, or nil.
-func (d *driver) admit(req kmsg.Request, now time.Time) *kerr.Error {
-	later := func(e *kerr.Error, text string) *kerr.Error {
-		return &kerr.Error{Message: e.Message, Code: e.Code, Retriable: e.Retriable, Description: text}
-	}
-	if d.c.c.Low != nil && spends(req) && d.c.c.Low() {
+// admit looks at what only raft knows before a change of the quorum is judged. It returns why the change must wait, or nil; asking while members are asked whether they are there, after which it is looked at again.
+func (d *driver) admit(l *call, now time.Time) *kerr.Error {
+	if d.c.c.Low != nil && spends(l.req) && d.c.c.Low() {
 		return noSpace
 	}
-	switch req := req.(type) {
+	switch req := l.req.(type) {
 	case *machine.JoinRequest:
 		if e := d.settled(); e != nil || req.Purpose != machine.Return {
 			return e
 		}
-		if id := raftID(req.NodeID); d.members.votes(id) && !d.spares(id, now) {
-			return later(kerr.RequestTimedOut, "Too few of the voters that would remain are there")
+		if id := raftID(req.NodeID); d.members.votes(id) {
+			return d.spares(l, id, now)
 		}
 	case *kmsg.UnregisterBrokerRequest:
 		return d.settled()
@@ -213,9 +210,13 @@ func (d *driver) admit(req kmsg.Request, now time.Time) *kerr.Error {
 			return e
 		}
 		id := raftID(req.VoterID)
-		if slices.Contains(d.members.learners, id) && (!d.heard(id, now) || d.match(id)+caughtUpEntries < d.lastIndex) {
-			return later(kerr.RequestTimedOut, "The node has not caught up with the metadata log yet")
+		if !slices.Contains(d.members.learners, id) {
+			return nil
 		}
+		if !d.heard(id, now) || d.match(id)+caughtUpEntries < d.lastIndex {
+			return later("The node has not caught up with the metadata log yet")
+		}
+		return d.present(l, append(slices.Clone(d.members.voters), id), now)
 	case *kmsg.RemoveRaftVoterRequest:
 		if e := d.settled(); e != nil {
 			return e
@@ -229,28 +230,33 @@ func (d *driver) admit(req kmsg.Request, now time.Time) *kerr.Error {
 			d.resign()
 			return kerr.NotController
 		}
-		if !d.spares(id, now) {
-			return later(kerr.RequestTimedOut, "Too few of the voters that would remain are there")
-		}
+		return d.spares(l, id, now)
 	case *machine.VotersRequest:
-		return d.admitVoters(req.Voters, now)
+		return d.admitVoters(l, req.Voters, now)
 	}
 	return nil
 }
 
+// later refuses what may be asked again.
+func later(text string) *kerr.Error {
+	e := kerr.RequestTimedOut
+	return &kerr.Error{Message: e.Message, Code: e.Code, Retriable: e.Retriable, Description: text}
+}
+
+// tooFew is why a vote is not taken.
+func tooFew() *kerr.Error { return later("Too few of the voters that would remain are there") }
+
 // admitVoters looks at a change of several votes: who gets one has caught up, a majority of those to come is there, and if this node is not one of them it still may lead it through, and hands over before
 // the joint phase ends.
-func (d *driver) admitVoters(voters []int32, now time.Time) *kerr.Error {
+func (d *driver) admitVoters(l *call, voters []int32, now time.Time) *kerr.Error {
 	if e := d.settled(); e != nil {
 		return e
 	}
-	later := func(text string) *kerr.Error {
-		e := kerr.RequestTimedOut
-		return &kerr.Error{Message: e.Message, Code: e.Code, Retriable: e.Retriable, Description: text}
-	}
 	there := 0
+	ids := make([]uint64, 0, len(voters))
 	for _, v := range voters {
 		id := raftID(v)
+		ids = append(ids, id)
 		here := id == d.id || d.heard(id, now)
 		if slices.Contains(d.members.learners, id) && (!here || d.match(id)+caughtUpEntries < d.lastIndex) {
 			return later("A node has not caught up with the metadata log yet")
@@ -260,20 +266,27 @@ func (d *driver) admitVoters(voters []int32, now time.Time) *kerr.Error {
 		}
 	}
 	if len(voters) > 0 && there <= len(voters)/2 && slices.ContainsFunc(d.members.voters, func(id uint64) bool { return !slices.Contains(voters, nodeID(id)) }) {
-		return later("Too few of the voters that would remain are there")
+		return tooFew()
 	}
-	return nil
+	if slices.Sort(ids); len(ids) == 0 || slices.Equal(ids, d.members.voters) {
+		return nil // nothing changes
+	}
+	return d.present(l, ids, now)
 }
 
 // spares tells whether enough voters are there without another one.
-func (d *driver) spares(id uint64, now time.Time) bool {
-	left := 1
-	for _, v := range d.members.voters {
-		if v != id && v != d.id && d.heard(v, now) {
-			left++
+func (d *driver) spares(l *call, id uint64, now time.Time) *kerr.Error {
+	rest := slices.DeleteFunc(slices.Clone(d.members.voters), func(v uint64) bool { return v == id })
+	there := 0
+	for _, v := range rest {
+		if v == d.id || d.heard(v, now) {
+			there++
 		}
 	}
-	return left > (len(d.members.voters)-1)/2
+	if there <= len(rest)/2 {
+		return tooFew()
+	}
+	return d.present(l, rest, now)
 }
 
 // mayVote tells whether a vote that this node's id may have is its own. One that came back with an empty disk goes through a log in which its id had a vote before: that was another's, who knew what it had voted

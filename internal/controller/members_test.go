@@ -20,6 +20,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	pb "go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
 )
 
 // growing is a quorum that node 1 founds, and that others come to.
@@ -230,20 +231,44 @@ func TestQuorumGrowsAndShrinks(t *testing.T) {
 
 // An observer that does not know yet that it may vote is needed: it must not keep its vote for a leader that is gone.
 func TestVoteUnknownToItsOwner(t *testing.T) {
-	grow(t, 2, nil, func(t *testing.T, g *growing) {
+	var q *growing
+	var armed atomic.Bool
+	grow(t, 2, func(c *Config) {
+		if c.NodeID != 1 {
+			return
+		}
+		send := c.Send
+		c.Send = func(to int32, msgs [][]byte) {
+			if armed.Load() && changesMembers(t, msgs) { // it has answered that it is there, and hears no more
+				q.mu.Lock()
+				q.cut[[2]int32{1, 2}] = true
+				q.mu.Unlock()
+			}
+			send(to, msgs)
+		}
+	}, func(t *testing.T, g *growing) {
+		q = g
 		g.start(1, 2)
 		g.must(joining(2))
 		g.settle()
-		g.mu.Lock()
-		g.cut[[2]int32{1, 2}] = true
-		g.mu.Unlock()
+		armed.Store(true)
 		code, _ := g.try(adding(2), time.Second)
 		require.Zero(t, code)
+		armed.Store(false)
 		g.crash(1, vfs.DropAll)
 		g.isolate(2, false)
 		g.start(1)
 		assert.Empty(t, g.nodes[2].Image().Quorum.Voters()[1:], "it does not know")
 		assert.Equal(t, []int32{1, 2}, g.settle().Voters())
+	})
+}
+
+// changesMembers tells whether raft messages bring an entry that changes the members.
+func changesMembers(t *testing.T, msgs [][]byte) bool {
+	return slices.ContainsFunc(msgs, func(b []byte) bool {
+		m := &pb.Message{}
+		require.NoError(t, proto.Unmarshal(b, m))
+		return slices.ContainsFunc(m.GetEntries(), func(e *pb.Entry) bool { return e.GetType() == pb.EntryConfChangeV2 })
 	})
 }
 
@@ -275,6 +300,45 @@ func TestChangesThatWouldStopTheQuorum(t *testing.T) {
 		assert.Len(t, g.settle().Voters(), 2)
 		assert.True(t, g.write(time.Second))
 	})
+}
+
+// Who answered just now, and is gone since, does not count: whatever the votes become, those that are left can go on without it, should its disk never come back.
+func TestVotesChangeOnlyWithThoseWhoLive(t *testing.T) {
+	for name, x := range map[string]struct {
+		voters  []int32
+		gone    int32
+		request kmsg.Request
+	}{
+		"the other one's vote is taken": {[]int32{1, 2, 3}, 3, removing(2)},
+		"two voters become others":      {[]int32{1, 2, 3}, 3, voting(1, 3)},
+		"it gets a vote":                {[]int32{1}, 3, adding(3)},
+		"it gets one with others":       {[]int32{1}, 3, voting(1, 2, 3, 4)},
+	} {
+		grow(t, 4, nil, func(t *testing.T, g *growing) {
+			g.start(1, 2, 3)
+			g.must(joining(2))
+			g.must(joining(3))
+			if name == "it gets one with others" {
+				g.start(4)
+				g.must(joining(4))
+			}
+			g.must(voting(x.voters...))
+			g.settle()
+			leader, _, _ := g.leader().Leader()
+			require.Equal(t, int32(1), leader, name)
+			version := g.leader().Image().Quorum.Version
+			g.isolate(4, true) // as late
+			g.crash(x.gone, vfs.KeepAll)
+			code, _ := g.try(x.request, 5*time.Second)
+			assert.Equal(t, kerr.RequestTimedOut.Code, code, name)
+			assert.True(t, g.write(time.Second), "%s: the others go on", name)
+			assert.Equal(t, version, g.leader().Image().Quorum.Version, name)
+			g.start(x.gone)
+			g.isolate(4, false)
+			g.must(x.request)
+			g.settle()
+		})
+	}
 }
 
 var memberSeeds = flag.Uint64("members.seeds", 40, "histories of TestMembersAtRandom")

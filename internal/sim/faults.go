@@ -153,14 +153,15 @@ func (w *World) restart(n *node) {
 	}
 }
 
-// mayLose tells whether this node may lose what the others have now: what is promised holds for one such replica at a time, the next after it is back in sync.
+// mayLose tells whether this node may lose what the others have now: what is promised holds for one such replica at a time, the next after it is back in sync. Of the metadata quorum that is one of all
+// voters: while another's vote is taken, those that are left may be two, who need each other.
 func (w *World) mayLose(n *node) bool {
 	for _, other := range w.nodes {
 		if other.holds > 0 || other.up.Load() == nil || other.broken.Load() > 0 {
 			return false
 		}
 	}
-	if len(w.links) > 0 || !w.healthy() || !w.allVote() {
+	if len(w.links) > 0 || !w.healthy() || !w.allVote() || w.votes.underWay() {
 		return false
 	}
 	w.event("node %d may lose what it has", n.id)

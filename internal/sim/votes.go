@@ -3,7 +3,9 @@ package sim
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/insynclog/insync/cluster"
@@ -15,7 +17,12 @@ type votes struct {
 	w     *World
 	stop  chan struct{} // closed when all votes are to be given back
 	ended chan struct{}
+
+	until atomic.Int64 // a change may be under way until then, in nanoseconds since the run began
 }
+
+// underWay tells whether a change may be under way: one that was not answered well may still come about.
+func (v *votes) underWay() bool { return v != nil && int64(time.Since(v.w.begun)) < v.until.Load() }
 
 // unvote takes a node's vote, or takes that back; of the goroutine that injects faults.
 func (w *World) unvote(n *node, by int64) {
@@ -73,9 +80,13 @@ func (v *votes) run(client *transport.Client) {
 			}
 		}
 		if change := v.next(); change != nil {
+			v.until.Store(math.MaxInt64)
 			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 			what, err := change(ctx, admin)
 			cancel()
+			if v.until.Store(0); err != nil {
+				v.until.Store(int64(time.Since(w.begun) + w.pace(2*time.Second)))
+			}
 			w.event("%s: %v", what, err)
 		} else if !begun.IsZero() {
 			return

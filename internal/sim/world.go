@@ -192,8 +192,14 @@ func (w *World) pace(wait time.Duration) time.Duration {
 	return 6 * wait
 }
 
-// heal ends all faults and has every node up.
+// heal ends all faults, has every node up, and gives all votes back. Whoever gives them comes to its end also when all is not well.
 func (w *World) heal() bool {
+	well := w.revive() && w.await("every replica in sync", w.settle(), w.healthy)
+	return w.everybodyVotes() && well
+}
+
+// revive ends all faults and starts every node.
+func (w *World) revive() bool {
 	w.event("heal")
 	w.links = nil
 	w.relink()
@@ -225,7 +231,7 @@ func (w *World) heal() bool {
 		}
 		n.poll()
 	}
-	return w.await("every replica in sync", w.settle(), w.healthy) && w.everybodyVotes()
+	return true
 }
 
 func (w *World) anyOffline(n *node) bool {

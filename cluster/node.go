@@ -313,7 +313,8 @@ func (n *Node) Shutdown(ctx context.Context) error {
 }
 
 // Close stops the node now, without handing anything over, and waits for all of its goroutines: logs are synced and closed cleanly, so that the next start needs no recovery.
-// It is idempotent; every call returns the same error. Everything that was acknowledged is safe whether Close is called or not.
+// It is idempotent; every call returns the same error. Everything that was acknowledged is safe whether Close is called or not. It takes a few syncs of the disk for each log that was written to since its
+// last, several logs at a time; what goes on beside (scrubs, compactions, checkpoints) ends at its next step.
 //
 // A disk that has not answered for some seconds is not waited for: ErrDiskHung. What is stuck in the system call, and what waits for it, goes on in the background then, keeps the directory's lock, so
 // that nobody opens the directory meanwhile, and ends when the disk answers.

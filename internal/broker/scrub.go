@@ -122,7 +122,7 @@ func (s *scrubber) run() {
 		sortPartitions(list)
 		var left []*partition
 		for _, p := range list {
-			if !s.look(p, log.Scrubber{}) {
+			if !s.look(p) {
 				left = append(left, p)
 			}
 		}
@@ -149,14 +149,14 @@ type pacer struct {
 	debt time.Duration
 }
 
-// take waits for what was read before, and notes what is. Error: ctx's.
+// take waits for what was read before, and notes what is. Error: ctx's, also where there is nothing to wait for: many small pieces take long on a slow disk.
 func (p *pacer) take(ctx context.Context, bytes int) error {
 	if p.rate < 0 {
 		return ctx.Err()
 	}
 	p.debt += time.Duration(float64(bytes) / float64(p.rate) * float64(time.Second))
 	if p.debt < 50*time.Millisecond {
-		return nil
+		return ctx.Err()
 	}
 	sleep(ctx, p.debt)
 	p.debt = 0
@@ -166,11 +166,14 @@ func (p *pacer) take(ctx context.Context, bytes int) error {
 // pass goes through all logs at the configured rate, and returns those that stay damaged though somebody may have good bytes.
 func (s *scrubber) pass() (left []*partition) {
 	p := pacer{rate: s.b.c.ScrubRate}
-	pace := func(bytes int) error { return p.take(s.b.ctx, bytes) }
+	c := log.Scrubber{Pace: func(bytes int) error { return p.take(s.b.ctx, bytes) }}
 	for _, p := range s.b.replicas.all() {
-		if pace(scrubLogCost) == nil && !s.look(p, log.Scrubber{Pace: pace}) {
+		if c.Pace(scrubLogCost) == nil && !s.visit(p, c) {
 			left = append(left, p)
 		}
+	}
+	if s.b.ctx.Err() != nil {
+		return left
 	}
 	if r, err := s.b.c.Directory.ScrubFiles(); err != nil {
 		s.b.logger.Error("cannot check the directory's files", "error", err)
@@ -180,35 +183,50 @@ func (s *scrubber) pass() (left []*partition) {
 	return left
 }
 
-// look scrubs one log and has it mended. False: it is damaged still, and another attempt may help.
-func (s *scrubber) look(p *partition, c log.Scrubber) bool {
-	if p.replica == nil || s.b.replicas.getByID(p.id, p.index) != p {
-		return true
+// visit scrubs one log, compares it with those of others and has it mended, as look does.
+func (s *scrubber) visit(p *partition, c log.Scrubber) bool {
+	damage, ok := s.check(p, c)
+	if ok && len(damage) == 0 {
+		l := p.replica.Log()
+		s.compare(p, l, c)
+		damage = l.Damage()
 	}
-	l := p.replica.Log()
-	r, err := l.Scrub(c)
+	return s.repair(p, damage)
+}
+
+// look scrubs one log, as fast as it goes, and has it mended. False: it is damaged still, and another attempt may help. Somebody waits for what is damaged, and the others take their time to compare: that is not done here.
+func (s *scrubber) look(p *partition) bool {
+	damage, _ := s.check(p, log.Scrubber{Pace: func(int) error { return s.b.ctx.Err() }})
+	return s.repair(p, damage)
+}
+
+// check scrubs one log and returns what is damaged in it; ok is false if it is not here any more, or cannot be scrubbed, or there is no time left.
+func (s *scrubber) check(p *partition, c log.Scrubber) (damage []log.Damage, ok bool) {
+	if p.replica == nil || s.b.replicas.getByID(p.id, p.index) != p {
+		return nil, false
+	}
+	r, err := p.replica.Log().Scrub(c)
 	if err != nil {
 		if s.b.ctx.Err() == nil && !errors.Is(err, log.ErrClosed) {
 			s.b.logger.Error("scrub failed", "topic", p.topic, "partition", p.index, "error", err)
 		}
-		return true
+		return nil, false
 	}
 	for _, name := range r.Rebuilt {
 		s.note(p, log.Damage{Path: name, Reason: errDerived}, s.b.c.NodeID, nil)
 	}
-	if len(r.Damage) == 0 {
-		if c.Pace == nil {
-			return true // somebody waits for what is damaged, and the others take their time to compare
-		}
-		if s.compare(p, l, c); len(l.Damage()) == 0 {
-			return true
-		}
-		r.Damage = l.Damage()
+	return r.Damage, true
+}
+
+// repair has what is damaged mended.
+func (s *scrubber) repair(p *partition, damage []log.Damage) bool {
+	if len(damage) == 0 {
+		return true
 	}
-	for _, d := range r.Damage {
+	for _, d := range damage {
 		s.note(p, d, -1, nil)
 	}
-	return s.mend(p, l, r.Damage)
+	return s.mend(p, p.replica.Log(), damage)
 }
 
 // compare holds rolled segments against those of the other replicas, once: what has changed before it was sealed, and shows in nothing else, is known by being different. Two that agree are believed.

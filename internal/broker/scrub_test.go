@@ -157,6 +157,40 @@ func TestManyTinyLogsArePaced(t *testing.T) {
 	})
 }
 
+// A broker that closes ends a scrub within a segment, be it one of all logs or one that somebody waits for: segments that are small cost nothing by the rate, and much by a disk whose syncs are slow.
+func TestCloseEndsAScrub(t *testing.T) {
+	const segments, sync = 100, 100 * time.Millisecond
+	for name, begin := range map[string]func(n *testNode){
+		"of all logs":        func(n *testNode) { n.Scrub() },
+		"of one that may be": func(n *testNode) { n.scrubber.suspect(n.replicas.get("t", 0), 0) },
+	} {
+		bubble(t, func(t *testing.T) {
+			h := newHarness(t, 1, func(_ int32, c *Config) { c.ScrubInterval = -1 })
+			h.create(1, "t", 1, 1)
+			n := h.leader("t", 0)
+			for range segments {
+				n.mustProduce("t", 0, "v")
+				r, _ := n.Replica("t", 0)
+				require.NoError(t, r.Log().Roll())
+			}
+			n.mustProduce("t", 0, "v")
+			n.disk.SetFault(func(op vfs.Op) error {
+				if op.Kind == vfs.OpSync || op.Kind == vfs.OpSyncDir {
+					time.Sleep(sync)
+				}
+				return nil
+			})
+			begin(n)
+			time.Sleep(time.Second)
+			require.True(t, n.scrubber.running.Load(), name)
+			began := time.Now()
+			require.NoError(t, n.Broker.Close())
+			assert.LessOrEqual(t, time.Since(began), 5*sync, name)
+			n.disk.SetFault(nil)
+		})
+	}
+}
+
 // The first time a rolled segment is read twice, to be checked and to be compared with the other replicas', which read theirs one after the other: all at the rate.
 func TestComparingIsPaced(t *testing.T) {
 	bubble(t, func(t *testing.T) {

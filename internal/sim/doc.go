@@ -45,6 +45,8 @@
 // Some seeds have the load's topic synced at intervals, or never (Sync). There acknowledged records may be lost with the power of all who were in sync, if a node tells of it, with an offset that nothing before was lost from; of
 // a topic that is synced at intervals only those of the last one.
 //
+// A fault that shall come more often than seeds draw it does by -sim.times, as -sim.times=disk-fail=10.
+//
 // TestFault_Fxx run seeds with the faults of one row of docs/guarantees.md alone. TestMutants asks whether all this would notice: it builds the module with one known mistake after the other, by an overlay, and
 // hunts each; TestMutantsFit keeps the catalogue in step with the code. All are found. Of those about replication, by rule, with the seconds that finding them took on a processor (w: by the clock, on one that was busy with ten other things):
 //

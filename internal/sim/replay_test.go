@@ -106,6 +106,9 @@ func repeat(t *testing.T, c sim.Config, r sim.Result, file string) string {
 	default:
 		args += " -sim.seeds=1"
 	}
+	if len(c.Times) > 0 && file == "" {
+		args += " -sim.times=" + *often
+	}
 	if c.Sync != "" {
 		args += " -sim.sync=" + string(c.Sync)
 	}

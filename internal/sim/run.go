@@ -24,7 +24,8 @@ type Config struct {
 
 	Sync Sync // of Load's topic; "": the seed decides
 
-	Faults []Fault // that the seed may draw; nil: any
+	Faults []Fault       // that the seed may draw; nil: any
+	Times  map[Fault]int // how many times as often as usual a fault comes
 
 	// Schedule takes the place of the faults that the seed would draw, if it is not nil.
 	Schedule []Action
@@ -55,7 +56,7 @@ func Run(t *testing.T, c Config) (r Result) {
 	synctest.Test(t, func(t *testing.T) {
 		cryptotest.SetGlobalRandom(t, c.Seed)
 		w := newWorld(c.Seed, plan{}, nil, nil)
-		p := draw(w.rng, c.Nodes, c.Length, c.Faults)
+		p := draw(w.rng, c.Nodes, c.Length, c.Faults, c.Times)
 		if c.Schedule != nil {
 			p.schedule = c.Schedule
 		}

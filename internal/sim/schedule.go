@@ -142,8 +142,9 @@ func (p *plan) faults() string {
 	return strings.Join(names, " ")
 }
 
-// draw makes a plan: a swarm, in which each seed leaves some faults out, and has its own pace. One period in four has none. With only, these are the faults, and all of them.
-func draw(rng *rand.Rand, nodes int, length time.Duration, only []Fault) plan {
+// draw makes a plan: a swarm, in which each seed leaves some faults out, and has its own pace. One period in four has none. With only, these are the faults, and all of them; times says how many times as often as
+// usual one comes.
+func draw(rng *rand.Rand, nodes int, length time.Duration, only []Fault, times map[Fault]int) plan {
 	p := plan{nodes: nodes, tight: rng.IntN(3) > 0, length: length}
 	if five := rng.IntN(5) == 0; nodes == 0 { // the rest of the plan does not depend on who says it
 		p.nodes = 3
@@ -161,6 +162,7 @@ func draw(rng *rand.Rand, nodes int, length time.Duration, only []Fault) plan {
 	chosen, sum := weights[:0:0], 0
 	for _, w := range weights {
 		if in := rng.IntN(4) > 0; only == nil && in || slices.Contains(only, w.fault) {
+			w.weight *= max(1, times[w.fault])
 			chosen = append(chosen, w)
 			sum += w.weight
 		}

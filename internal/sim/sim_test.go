@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -28,6 +29,7 @@ var (
 	trace  = flag.String("sim.trace", "", "prefix of files that get a line per event")
 	verb   = flag.Bool("sim.v", false, "print what happens")
 	only   = flag.String("sim.only", "", "faults that TestSim draws from, separated by commas; none: all")
+	often  = flag.String("sim.times", "", "how many times as often as usual TestSim has faults come, as disk-fail=10, separated by commas")
 	hunt   = flag.Duration("sim.hunt", 0, "TestSim ends with the first seed that fails, or with this time, and says no more than why; 0: it does not")
 	shrink = flag.Int("sim.shrink", 60, "how many runs the search for the fewest faults of a seed that failed takes at most; 0: the next seed follows without")
 	syncs  = flag.String("sim.sync", "", "when TestSim's records are synced: always, interval, never; none: the seed decides")
@@ -109,6 +111,16 @@ func TestSim(t *testing.T) {
 	for f := range strings.SplitSeq(*only, ",") {
 		if f != "" {
 			c.Faults = append(c.Faults, sim.Fault(f))
+		}
+	}
+	for x := range strings.SplitSeq(*often, ",") {
+		if f, n, ok := strings.Cut(x, "="); ok {
+			times, err := strconv.Atoi(n)
+			require.NoError(t, err, x)
+			if c.Times == nil {
+				c.Times = map[sim.Fault]int{}
+			}
+			c.Times[sim.Fault(f)] = times
 		}
 	}
 	sum := total{begun: time.Now()}

@@ -68,6 +68,12 @@ type Config struct {
 	// Topic holds the defaults of topics that do not set a value of their own.
 	Topic TopicDefaults
 
+	// MetadataSnapshotBytes is how much is added to the metadata log before the node writes a checkpoint of it, and gives up what it does not need any more (Kafka: metadata.log.max.record.bytes.between.snapshots). 0 means 20 MiB.
+	MetadataSnapshotBytes int64
+
+	// MetadataSegmentBytes is the size of a segment of the metadata log (Kafka: metadata.log.segment.bytes); nothing that changes at once may be larger. 0 means 64 MiB.
+	MetadataSegmentBytes int32
+
 	// Groups holds the settings of consumer groups.
 	Groups GroupSettings
 
@@ -170,6 +176,8 @@ func (c *Config) static() map[string]string {
 	set("broker.session.timeout.ms", c.SessionTimeout.Milliseconds())
 	set("controller.quorum.election.timeout.ms", c.ElectionTimeout.Milliseconds())
 	set("replica.lag.time.max.ms", c.ReplicaLagTime.Milliseconds())
+	set("metadata.log.max.record.bytes.between.snapshots", c.MetadataSnapshotBytes)
+	set("metadata.log.segment.bytes", int64(c.MetadataSegmentBytes))
 	t := c.Topic
 	set("num.partitions", int64(t.Partitions))
 	set("default.replication.factor", int64(t.ReplicationFactor))
@@ -215,6 +223,9 @@ func (c *Config) validate() error {
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("cluster config: "+format, args...)) }
 	if c.NodeID < 0 {
 		bad("NodeID %d is negative", c.NodeID)
+	}
+	if c.MetadataSnapshotBytes < 0 || c.MetadataSegmentBytes < 0 {
+		bad("MetadataSnapshotBytes %d or MetadataSegmentBytes %d is negative", c.MetadataSnapshotBytes, c.MetadataSegmentBytes)
 	}
 	if c.Listen != "" && c.Listener != nil {
 		bad("Listen and Listener are both set")

@@ -178,6 +178,7 @@ func (n *Node) build(ctx context.Context) error {
 	n.ctl, err = controller.Start(controller.Config{
 		NodeID: c.NodeID, ClusterID: clusterID, Voters: ids, FS: n.dir.Needed(), Low: n.dir.Low, Dir: path.Join(dir, metadataLog), DirectoryID: n.dir.ID(), Send: n.broker.SendRaft,
 		Addrs: addrs, Peer: n.broker.SetPeer, Founds: func() (bool, int16, error) { return n.broker.Founds(ctx) }, Levels: c.Levels,
+		SnapshotBytes: c.MetadataSnapshotBytes, SegmentBytes: c.MetadataSegmentBytes,
 		Tick: c.ElectionTimeout / electionTicks, ElectionTicks: electionTicks, SessionTimeout: c.SessionTimeout,
 		DefaultPartitions: c.Topic.Partitions, DefaultReplication: c.Topic.ReplicationFactor, Static: c.static(), Rand: c.Rand, Logger: c.Logger,
 	})

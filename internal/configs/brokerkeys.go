@@ -305,6 +305,10 @@ var brokerKeys = []Key{
 		Doc: "After how many bytes of metadata log a snapshot is written.",
 	},
 	{
+		Name: "metadata.log.segment.bytes", Type: Int, Default: "67108864", ReadOnly: true, rule: atLeast(1),
+		Doc: "The size of a segment of the metadata log. No change of metadata may be larger.",
+	},
+	{
 		Name: "min.insync.replicas", Type: Int, Default: "1", rule: atLeast(1),
 		Doc: "The default of the topic config min.insync.replicas. Differs from Kafka, where it is 1: unless set it is RF/2+1 from replication factor 3 on, else 1. It may be set for the whole cluster, not for one broker.",
 	},

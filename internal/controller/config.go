@@ -48,6 +48,7 @@ type Config struct {
 	HeartbeatTicks     int           // 2
 	SessionTimeout     time.Duration // broker.session.timeout.ms, 9 s
 	SnapshotBytes      int64         // metadata.log.max.record.bytes.between.snapshots, 20 MiB
+	SegmentBytes       int32         // metadata.log.segment.bytes, 64 MiB; no entry may be larger
 	DefaultPartitions  int32         // num.partitions, 1
 	DefaultReplication int16         // default.replication.factor; 0 = min(3, registered brokers)
 	PreferredInterval  time.Duration // leader.imbalance.check.interval.seconds, 300 s
@@ -74,6 +75,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.HeartbeatTicks, 2)
 	setDefault(&c.SessionTimeout, 9*time.Second)
 	setDefault(&c.SnapshotBytes, 20<<20)
+	setDefault(&c.SegmentBytes, 64<<20)
 	setDefault(&c.DefaultPartitions, 1)
 	setDefault(&c.PreferredInterval, 300*time.Second)
 	setDefault(&c.Logger, slog.New(slog.DiscardHandler))
@@ -110,7 +112,7 @@ func (c Config) validate() error {
 	if c.Dir == "" {
 		add("no directory")
 	}
-	if c.Tick < 0 || c.SessionTimeout < 0 || c.PreferredInterval < 0 || c.SnapshotBytes < 0 {
+	if c.Tick < 0 || c.SessionTimeout < 0 || c.PreferredInterval < 0 || c.SnapshotBytes < 0 || c.SegmentBytes < 0 {
 		add("a duration or size is negative")
 	}
 	if c.HeartbeatTicks < 1 || c.ElectionTicks <= c.HeartbeatTicks {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -25,7 +26,7 @@ func life(disk *vfs.Mem) (a acked, err error) {
 	for round := range 2 {
 		var c *Controller
 		c, err = Start(Config{
-			NodeID: 1, Voters: []int32{1}, FS: disk, Dir: "/data/__cluster_metadata-0", SnapshotBytes: 700, Rand: rand.New(rand.NewPCG(1, 1)),
+			NodeID: 1, Voters: []int32{1}, FS: disk, Dir: "/data/__cluster_metadata-0", SnapshotBytes: 700, SegmentBytes: 1000, Rand: rand.New(rand.NewPCG(1, 1)),
 		})
 		if err != nil {
 			return a, err
@@ -271,12 +272,49 @@ func TestSyncsAreFew(t *testing.T) {
 		return c
 	}
 	var c *Controller
-	require.LessOrEqual(t, counted(func() { c = start() }), int64(4), "directory, lock, first entries, names of new files")
+	require.LessOrEqual(t, counted(func() { c = start() }), int64(5), "directory, the one above it, lock, first entries, names of new files")
 	require.Equal(t, int64(2), counted(func() { joinAlone(t, c) }), "registration, unfencing")
 	require.Equal(t, int64(1), counted(func() { send[*kmsg.CreateTopicsResponse](t, c, createTopic("a", 100, 1)) }))
 	b := c.Image().Brokers[1]
 	require.Zero(t, counted(func() { send[*kmsg.BrokerHeartbeatResponse](t, c, heartbeat(1, b.Epoch, c.Image().Offset)) }), "a heartbeat writes nothing")
 	require.NoError(t, c.Close(true))
-	require.LessOrEqual(t, counted(func() { c = start() }), int64(10), "after a crash the log is recovered, too")
+	require.LessOrEqual(t, counted(func() { c = start() }), int64(11), "after a crash the log is recovered, too")
+	require.NoError(t, c.Close(false))
+}
+
+// The metadata log does not grow for ever: segments go that lie below the checkpoint before the last, and a start finds all that was acknowledged.
+func TestMetadataLogIsGivenUp(t *testing.T) {
+	disk := newDisk(t)
+	const dir = "/data/__cluster_metadata-0"
+	start := func() (c *Controller) {
+		c, err := Start(Config{NodeID: 1, Voters: []int32{1}, FS: disk, Dir: dir, SnapshotBytes: 2000, SegmentBytes: 4000})
+		require.NoError(t, err)
+		return c
+	}
+	c := start()
+	joinAlone(t, c)
+	most := 0
+	for i := range 300 {
+		send[*kmsg.CreateTopicsResponse](t, c, createTopic(fmt.Sprint("topic-", i), 1, 1))
+		names, err := disk.ReadDir(dir)
+		require.NoError(t, err)
+		segments := 0
+		for _, name := range names {
+			if strings.HasSuffix(name.Name(), ".log") {
+				segments++
+			}
+		}
+		most = max(most, segments)
+	}
+	require.Greater(t, c.d.store.log.Offsets().LogEndOffset, int64(300))
+	require.LessOrEqual(t, most, 4)
+	for _, kill := range []bool{true, false} {
+		require.NoError(t, c.Close(kill))
+		if kill {
+			disk = disk.Crash(vfs.DropAll, nil)
+		}
+		c = start()
+		require.Len(t, c.Image().Topics, 300)
+	}
 	require.NoError(t, c.Close(false))
 }

@@ -72,13 +72,10 @@ const (
 // offsetOf is the offset in the metadata log of the entry with that index.
 func offsetOf(index uint64) int64 { return int64(index) - 1 }
 
-// metadataSegmentBytes is the size of a segment of the metadata log: small enough that compaction frees space, large enough for any entry.
-const metadataSegmentBytes = 64 << 20
-
 // openStorage opens the log and everything beside it and brings them in line with each other after a crash. It returns the image of the newest checkpoint.
 func openStorage(c Config) (s *storage, img *Image, err error) {
 	l, err := log.Open(c.Dir, log.Config{
-		FS: c.FS, Logger: c.Logger, SegmentBytes: metadataSegmentBytes, SegmentAge: 100 * 365 * 24 * time.Hour, TimestampAfterMax: 200 * 365 * 24 * time.Hour,
+		FS: c.FS, Logger: c.Logger, SegmentBytes: c.SegmentBytes, SegmentAge: 100 * 365 * 24 * time.Hour, TimestampAfterMax: 200 * 365 * 24 * time.Hour,
 	})
 	if err != nil {
 		return nil, nil, err
@@ -468,6 +465,10 @@ func (s *storage) checkpoint(img *Image) error {
 		return err
 	}
 	s.dummy = entryID{first[0].GetIndex(), first[0].GetTerm()}
+	// What is below the start is whole in the checkpoint, which is durable. A segment that stays for want of space goes with the next one.
+	if _, err := s.log.DeleteOldSegments(); err != nil && !isFull(err) {
+		return err
+	}
 	if len(s.cache) > 0 && s.cache[0].GetIndex() <= s.dummy.index {
 		n := min(len(s.cache), int(s.dummy.index-s.cache[0].GetIndex())+1)
 		for _, e := range s.cache[:n] {

@@ -61,6 +61,7 @@ func Run(t *testing.T, c Config) (r Result) {
 			p.schedule = c.Schedule
 		}
 		p.rolls = newHash(c.Seed).string("rolls").sum()%3 == 0
+		p.metadata = newHash(c.Seed).string("metadata").sum()%2 == 0
 		if p.sync, p.interval = drawSync(c.Seed); c.Sync != "" {
 			p.sync, p.relaxed = c.Sync, c.Sync != SyncAlways
 		}

@@ -122,6 +122,7 @@ type plan struct {
 	sync     Sync
 	interval time.Duration // of SyncInterval
 	rolls    bool          // segments of the load's topic follow each other within a run
+	metadata bool          // checkpoints of the metadata do, and segments of its log
 	relaxed  bool          // another mode than SyncAlways is asked for
 	schedule []Action
 }

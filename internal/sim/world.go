@@ -83,6 +83,9 @@ func newWorld(seed uint64, p plan, configure func(*cluster.Config), out io.Write
 		if p.tight {
 			c.HeartbeatInterval, c.SessionTimeout, c.ElectionTimeout, c.ReplicaLagTime = 50*time.Millisecond, 300*time.Millisecond, 200*time.Millisecond, time.Second
 		}
+		if p.metadata {
+			c.MetadataSnapshotBytes, c.MetadataSegmentBytes = 2<<10, 8<<10
+		}
 		if configure != nil {
 			configure(&c)
 		}

@@ -100,12 +100,12 @@ func makeDir(fsys vfs.FS, dir string) error {
 	return syncDir(fsys, path.Dir(dir))
 }
 
-// syncAncestors makes the names of a directory and of those above it durable: any of them may have been made together with it. One that may not be read was made by somebody else; and the names of a node's directory and of those above it are
+// syncAncestors makes the names of a directory and of those above it durable: any of them may have been made together with it. One that cannot be synced was made by somebody else; and the names of a node's directory and of those above it are
 // Directory's business.
 func syncAncestors(fsys vfs.FS, dir string) error {
 	for parent := path.Dir(dir); ; parent = path.Dir(parent) {
 		err := syncDir(fsys, parent)
-		if err != nil && (parent == path.Dir(dir) || !errors.Is(err, fs.ErrPermission)) {
+		if err != nil && (parent == path.Dir(dir) || !vfs.CannotSync(err)) {
 			return err
 		}
 		if parent == path.Dir(parent) {

@@ -50,3 +50,8 @@ func pathError(op, name string, err error) error {
 	}
 	return &fs.PathError{Op: op, Path: name, Err: err}
 }
+
+// CannotSync tells whether SyncDir was refused, and not tried in vain: the directory may not be read, is on a disk that takes no writes, or on a file system that syncs none. Nobody but its owner can have changed anything in it.
+func CannotSync(err error) bool {
+	return errors.Is(err, fs.ErrPermission) || errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.EINVAL)
+}

@@ -14,7 +14,7 @@ import (
 )
 
 // exploreDir is where the directory of a world is.
-const exploreDir = "/data"
+const exploreDir = "/srv/data"
 
 // world is a directory in the hands of a workload, with a model of what its disk has to hold after a crash at any moment. Every step brings the model up to date before it starts, so that either
 // outcome is allowed while it is under way, and again when it is acknowledged.

@@ -111,8 +111,12 @@ func syncAncestors(fsys vfs.FS, dir string) error {
 		if parent == path.Dir(parent) {
 			return nil
 		}
-		if _, err := fsys.Stat(parent + "/" + metaFile); err == nil {
+		name := parent + "/" + metaFile
+		switch _, err := fsys.Stat(name); {
+		case err == nil:
 			return nil
+		case !errors.Is(err, fs.ErrNotExist) && !vfs.CannotSync(err):
+			return storage("stat", name, err)
 		}
 	}
 }

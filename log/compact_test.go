@@ -17,7 +17,7 @@ import (
 	"github.com/insynclog/insync/log/record"
 )
 
-var compactSeeds = flag.Uint64("compact.seeds", 60, "random lives of a compacted log")
+var compactSeeds = flag.Uint64("compact.seeds", few(60, 15), "random lives of a compacted log")
 
 // compacted is a random workload on a compacted log, with a model of what its readers must see.
 type compacted struct {

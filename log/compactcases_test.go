@@ -408,6 +408,9 @@ func TestCompactMayBeInterrupted(t *testing.T) {
 	}
 	for i := int64(1); i <= ops; i++ {
 		for k, mode := range crashModes[:4] {
+			if !sampled(i*4+int64(k), 7) {
+				continue
+			}
 			disk := vfs.NewMem()
 			d, l := fill(t, disk)
 			var n int64
@@ -421,6 +424,9 @@ func TestCompactMayBeInterrupted(t *testing.T) {
 			require.Error(t, run(l), "operation %d", i)
 			d.Abandon()
 			reopen(t, after)
+		}
+		if !sampled(i, 7) {
+			continue
 		}
 		disk := vfs.NewMem()
 		d, l := fill(t, disk)

@@ -331,7 +331,7 @@ func (f *life) verifyTimes() {
 
 // TestCrashAnywhere runs random workloads and crashes at a random operation of the disk, several lives long.
 func TestCrashAnywhere(t *testing.T) {
-	seeds := uint64(200)
+	seeds := few(200, 25)
 	if testing.Short() {
 		seeds = 50
 	}

@@ -80,7 +80,7 @@ func TestDerivedFilesAreRebuilt(t *testing.T) {
 			size := names[name]
 			t.Run(fmt.Sprintf("clean=%v%s", clean, name), func(t *testing.T) {
 				damages := map[string]func(d *vfs.Mem){"remove": func(d *vfs.Mem) { require.NoError(t, d.Remove(name)) }}
-				for range 8 {
+				for range few(8, 2) {
 					if size == 0 {
 						break
 					}

@@ -92,7 +92,7 @@ func (e *explorer) report(test string, err error, op int64, variant int, second 
 func (e *explorer) enough() bool { return e.failures > 3 || explore.found.Load() }
 
 // raceSample: under the race detector one run in so many.
-const raceSample = 29
+const raceSample = 97
 
 func TestExploreCrashes(t *testing.T) {
 	var crashes, seconds, ops atomic.Int64

@@ -17,7 +17,7 @@ import (
 func TestEveryOperationMayFail(t *testing.T) {
 	const steps = 25
 	for seed := range uint64(3) {
-		for i := int64(1); ; i++ {
+		for i := int64(1); ; i += int64(few(1, 5)) {
 			f := newLife(t, 1000+seed)
 			f.openMax = int(seed % 2)
 			f.blind = true

@@ -23,7 +23,7 @@ import (
 )
 
 var (
-	seeds  = flag.Int("sim.seeds", few(20, 4), "number of seeds that TestSim runs")
+	seeds  = flag.Int("sim.seeds", few(20, 2), "number of seeds that TestSim runs")
 	first  = flag.Uint64("sim.first", 1, "the first of them")
 	faults = flag.String("sim.faults", "", "file with the faults of the one seed that TestSim or a TestFault runs, a line each, in place of those that it would draw")
 	trace  = flag.String("sim.trace", "", "prefix of files that get a line per event")

@@ -62,6 +62,7 @@ func Run(t *testing.T, c Config) (r Result) {
 		}
 		p.rolls = newHash(c.Seed).string("rolls").sum()%3 == 0
 		p.metadata = newHash(c.Seed).string("metadata").sum()%2 == 0
+		p.scrubs = newHash(c.Seed).string("scrubs").sum()%3 == 0
 		if p.sync, p.interval = drawSync(c.Seed); c.Sync != "" {
 			p.sync, p.relaxed = c.Sync, c.Sync != SyncAlways
 		}

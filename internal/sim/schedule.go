@@ -123,6 +123,7 @@ type plan struct {
 	interval time.Duration // of SyncInterval
 	rolls    bool          // segments of the load's topic follow each other within a run
 	metadata bool          // checkpoints of the metadata do, and segments of its log
+	scrubs   bool          // what is stored is read again and again, and few files are open
 	relaxed  bool          // another mode than SyncAlways is asked for
 	schedule []Action
 }

@@ -86,6 +86,9 @@ func newWorld(seed uint64, p plan, configure func(*cluster.Config), out io.Write
 		if p.metadata {
 			c.MetadataSnapshotBytes, c.MetadataSegmentBytes = 2<<10, 8<<10
 		}
+		if p.scrubs {
+			c.ScrubInterval, c.ScrubRate, c.MaxOpenSegments = 5*time.Second, 1<<20, 4
+		}
 		if configure != nil {
 			configure(&c)
 		}

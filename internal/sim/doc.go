@@ -42,7 +42,7 @@
 // that is committed on its disk, and cuts nothing of it; the high watermark waits for all of them; what was acknowledged is on as many disks as must be in sync, or one less where a disk was lost; and who is eligible
 // follows from who left the ISR. God looks every few milliseconds, when a node tells of a change, and at a partition when a producer is told of a record of it.
 //
-// Some seeds have short segments; some write checkpoints of the metadata again and again and give up its log; some read everything that is stored every few seconds, with few files open.
+// Some seeds have short segments; some write checkpoints of the metadata again and again and give up its log; some read everything that is stored every few seconds, with few files open, and there bytes of a node rot.
 //
 // Some seeds have the load's topic synced at intervals, or never (Sync). There acknowledged records may be lost with the power of all who were in sync, if a node tells of it, with an offset that nothing before was lost from; of
 // a topic that is synced at intervals only those of the last one.

@@ -106,6 +106,8 @@ func (w *World) inject(a Action) {
 		}
 		n.broken.Store(int64(1 + rng.IntN(20)))
 		w.later(over, func() { w.down(n, vfs.KeepRandom, over+time.Duration(rng.ExpFloat64()*float64(a.For)/4)) })
+	case Rot:
+		w.rot(n, rng)
 	case Wipe:
 		if !w.mayLose(n) {
 			return

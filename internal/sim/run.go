@@ -63,6 +63,9 @@ func Run(t *testing.T, c Config) (r Result) {
 		p.rolls = newHash(c.Seed).string("rolls").sum()%3 == 0
 		p.metadata = newHash(c.Seed).string("metadata").sum()%2 == 0
 		p.scrubs = newHash(c.Seed).string("scrubs").sum()%3 == 0
+		if p.scrubs && c.Faults == nil && c.Schedule == nil {
+			drawRot(&p, c.Seed)
+		}
 		if p.sync, p.interval = drawSync(c.Seed); c.Sync != "" {
 			p.sync, p.relaxed = c.Sync, c.Sync != SyncAlways
 		}

@@ -40,6 +40,7 @@ const (
 	Double   Fault = "double"    // requests arrive a second time, later, over a connection of their own
 	Clock    Fault = "clock"     // a node's wall clock jumps by hours and runs up to 10 % too fast or too slow; in the end it jumps back
 	Unvote   Fault = "unvote"    // a node loses its vote in the metadata quorum, and gets it back
+	Rot      Fault = "rot"       // a byte changes in a segment that was rolled, and nobody says so; it comes where everything stored is read again and again
 )
 
 // weights say how often a fault comes, beside others.
@@ -102,7 +103,7 @@ func ParseAction(s string) (a Action, err error) {
 	if a.For, err = time.ParseDuration(length); err != nil {
 		return a, fmt.Errorf("fault %q: %w", s, err)
 	}
-	if !slices.ContainsFunc(weights, func(w struct {
+	if a.Fault != Rot && !slices.ContainsFunc(weights, func(w struct {
 		fault  Fault
 		weight int
 	},

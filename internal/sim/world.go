@@ -47,6 +47,7 @@ type World struct {
 	healed      chan struct{}
 	quiet       atomic.Bool // no more faults come
 	mayHaveLost atomic.Bool // a node has had a fault that may take what it had
+	rotten      *node       // whose bytes change; nil: nobody's did
 
 	mu struct {
 		sync.Mutex
@@ -87,7 +88,7 @@ func newWorld(seed uint64, p plan, configure func(*cluster.Config), out io.Write
 			c.MetadataSnapshotBytes, c.MetadataSegmentBytes = 2<<10, 8<<10
 		}
 		if p.scrubs {
-			c.ScrubInterval, c.ScrubRate, c.MaxOpenSegments = 5*time.Second, 1<<20, 4
+			c.ScrubInterval, c.ScrubRate, c.MaxOpenSegments = scrubEvery, 1<<20, 4
 		}
 		if configure != nil {
 			configure(&c)
@@ -108,6 +109,7 @@ func (n *node) listen(c *cluster.Config) {
 		n.w.event("node %d: %v", n.id, e)
 		n.w.god.lost(e, time.Since(n.w.begun))
 	}
+	c.Events.Repair = func(r cluster.RepairStatus) { n.w.event("node %d: %v", n.id, r) }
 	c.Events.Fenced = func() { n.w.event("node %d: fenced", n.id) }
 	c.Events.Stopped = func(err error) { n.w.event("node %d: stopped by itself: %v", n.id, err) }
 }
@@ -201,6 +203,9 @@ func (w *World) pace(wait time.Duration) time.Duration {
 // heal ends all faults, has every node up, and gives all votes back. Whoever gives them comes to its end also when all is not well.
 func (w *World) heal() bool {
 	well := w.revive() && w.await("every replica in sync", w.settle(), w.healthy)
+	if w.rotten != nil {
+		time.Sleep(4 * scrubEvery) // what is damaged is found, and mended from the others
+	}
 	return w.everybodyVotes() && well
 }
 

@@ -35,7 +35,7 @@
 //   - System calls within the bubble, and what they answer. There are none: disks and network are memory, a trace as well.
 //
 // A story is what an application does: it runs beside the faults, with clients on hosts of their own, and judges what came of it. Load is the one that is built in: producers, consumers,
-// a group whose members come, leave and die, an operator who moves replicas and leaders, a topic that is made and deleted again and again, one whose records are deleted, a compacted one; a seed decides who of them is there (Cast). They write down what they do and
+// a group whose members come, leave and die, an operator who moves replicas and leaders, a topic that is made and deleted again and again, one whose records are deleted, a compacted one, two that are written to with acks=1; a seed decides who of them is there (Cast). They write down what they do and
 // see, and package history judges it; a run that fails leaves the history in a file. God's rules hold whatever the story does:
 // one leader for an epoch, in sync; its high watermark does not fall; nodes that applied the same metadata know the same, and leaders act on nothing else; whoever the controller has fenced does not serve, once a controller before it must have noticed; offsets in order; a leader has what was acknowledged, and believes
 // of no follower that it has more than it has; logs are equal byte for byte in the end, and compacted ones say the same of each key. Of topics that are to lose nothing, as Load's are unless the seed has them synced late: who is in sync, or eligible, has everything
@@ -100,6 +100,7 @@
 // And those about storage, clients and embedding, by the test that found them and seconds by the clock:
 //
 //	ack-before-sync                      S2   simulation                                       2
+//	leader-ack-before-sync               P5   TestAcknowledgedByTheLeaderAlone                 7 w
 //	synced-before-sync                   S2   crash explorer                                   0 w
 //	vote-not-synced                      R10  simulation                                       1
 //	clean-marker-before-checkpoints      S3   crash explorer                                   101 w

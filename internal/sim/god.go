@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -83,7 +84,14 @@ type god struct {
 		acked      map[partition]int64 // end of what was acknowledged to a producer with acks=all, and not lost since
 		losses     []loss
 		cuts       []cut // that followers made
+		reigns     map[partition]reign
 	}
+}
+
+// reign is who leads a partition, or led it last, in the newest epoch that is known, and since when, after the run began, nobody else has.
+type reign struct {
+	leader, epoch int32
+	since         time.Duration
 }
 
 // cut is a truncation.
@@ -99,7 +107,7 @@ func newGod(w *World) *god {
 		images: map[int64]uint64{}, highs: map[leadership]int64{}, marks: map[partition]mark{}, blamed: map[string]bool{}, full: map[partition]int32{},
 	}
 	g.strict.Store(&map[string]int{})
-	g.mu.fresh, g.mu.acked = map[partition]bool{}, map[partition]int64{}
+	g.mu.fresh, g.mu.acked, g.mu.reigns = map[partition]bool{}, map[partition]int64{}, map[partition]reign{}
 	return g
 }
 
@@ -311,6 +319,7 @@ func (g *god) take(s *cluster.Status) {
 		for _, p := range t.Partitions {
 			at := partition{t.ID, p.Partition}
 			g.views[at], g.order = &view{t.Name, p}, append(g.order, at)
+			g.reigns(at, &p)
 		}
 	}
 	for _, b := range s.Brokers {
@@ -321,6 +330,30 @@ func (g *god) take(s *cluster.Status) {
 			}
 		}
 	}
+}
+
+// reigns notes who leads, or led last. In an epoch that god has not seen it may have been another.
+func (g *god) reigns(at partition, p *cluster.PartitionStatus) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	r, known := g.mu.reigns[at]
+	switch {
+	case !known && p.LeaderEpoch == 0:
+		r.since = math.MinInt64 // nobody else ever did
+	case !known, p.LeaderEpoch > r.epoch+1, p.Leader >= 0 && p.Leader != r.leader:
+		r.since = time.Since(g.w.begun)
+	}
+	if r.epoch = p.LeaderEpoch; p.Leader >= 0 || !known {
+		r.leader = p.Leader
+	}
+	g.mu.reigns[at] = r
+}
+
+// moved tells whether a partition has got another leader since a time.
+func (g *god) moved(at partition, since time.Duration) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.mu.reigns[at].since >= since
 }
 
 // committed holds what anybody takes for a committed state of a partition against what others do.

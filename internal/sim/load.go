@@ -38,6 +38,7 @@ type Cast struct {
 	Churn    bool // makes and deletes a topic again and again
 	Pruner   bool // deletes the records of a topic that he writes and reads
 	Keys     bool // writes to a compacted topic
+	Ones     bool // writes with acks=1
 }
 
 // Load is the story of a cast that the seed draws.
@@ -46,7 +47,7 @@ func Load(w *World) {
 	c := Cast{Operator: rng.IntN(2) == 0, Churn: rng.IntN(3) == 0, Group: rng.IntN(2) == 0}
 	c.Group = c.Group && !w.plan.relaxed
 	others := rand.New(rand.NewPCG(w.seed, 0xca57)) // the rest of the story is what it was before there were these
-	c.Pruner, c.Keys = others.IntN(4) == 0, others.IntN(4) == 0
+	c.Pruner, c.Keys, c.Ones = others.IntN(4) == 0, others.IntN(4) == 0, others.IntN(4) == 0
 	c.Load(w)
 }
 
@@ -68,6 +69,13 @@ func (c Cast) Load(w *World) {
 		compacted := map[string]string{"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.01", "delete.retention.ms": "7200000"}
 		maps.Copy(compacted, rolls)
 		k = &keyed{load: l, counts: map[string]*count{}, topic: w.CreateTopic(cluster.TopicSpec{Name: keyedTopic, Partitions: 1, ReplicationFactor: 3, Configs: compacted})}
+	}
+	var o *ones
+	if c.Ones {
+		o = &ones{load: l, topics: [2]cluster.TopicStatus{
+			w.CreateTopic(cluster.TopicSpec{Name: onesTopic, Partitions: 2, ReplicationFactor: 3, Configs: map[string]string{"min.insync.replicas": "2"}}),
+			w.CreateTopic(cluster.TopicSpec{Name: soleTopic, Partitions: 2, ReplicationFactor: 1}),
+		}}
 	}
 	w.strict()
 	var workers sync.WaitGroup
@@ -110,10 +118,13 @@ func (c Cast) Load(w *World) {
 			})
 		}
 	}
+	if c.Ones {
+		start("one", o.write)
+	}
 	time.Sleep(10 * time.Millisecond) // all hosts are named
 	w.Begin()
 	workers.Wait()
-	l.check(g, k, &members)
+	l.check(g, k, o, &members)
 }
 
 func limits(rng *rand.Rand) transport.ClientConfig {

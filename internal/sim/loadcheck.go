@@ -74,7 +74,7 @@ func listEnd(ctx context.Context, client *transport.Client, name string, part in
 }
 
 // check reads everything, when all is well, and has the history judged.
-func (l *load) check(g *group, k *keyed, members *sync.WaitGroup) {
+func (l *load) check(g *group, k *keyed, o *ones, members *sync.WaitGroup) {
 	w := l.w
 	l.mu.Lock()
 	for _, v := range slices.Sorted(maps.Keys(l.open)) {
@@ -91,9 +91,14 @@ func (l *load) check(g *group, k *keyed, members *sync.WaitGroup) {
 	if k != nil {
 		k.check(client)
 	}
+	judge := history.Options{Dense: true, Limit: 10, AllowLoss: w.plan.sync != SyncAlways}
+	if o != nil {
+		o.check(client)
+		judge.Plain = o.producers
+	}
 	w.judged = w.withLosses(l.rec.History())
 	w.suffixOnly(w.judged)
-	r := history.Check(w.judged, history.Options{Dense: true, Limit: 10, AllowLoss: w.plan.sync != SyncAlways})
+	r := history.Check(w.judged, judge)
 	for _, a := range r.Anomalies {
 		w.problem("%v", a)
 	}

@@ -13,6 +13,7 @@ var (
 // S11 space is looked for before; S13 what is mapped keeps its length; R10 votes are durable.
 var diskMutants = []mutant{
 	{"ack-before-sync", "S2", "replication/machine/leader.go", "	if m.settings.Synced {\n		return m.syncedEnd\n	}\n", "", "power-all,torn-all,slow-disk", hunter{}},
+	{"leader-ack-before-sync", "P5", "replication/machine/leader.go", "	case acks == AcksLeader && end <= m.confirmed():\n", "	case acks == AcksLeader:\n", "", hunter{dir: "internal/sim", run: "^TestAcknowledgedByTheLeaderAlone$", args: "-sim.each=60 -sim.shrink=0"}},
 	{
 		"synced-before-sync", "S2", "log/sync.go", "	indexed, err := l.syncSegments(work, names)\n",
 		"	l.offsets.raiseSynced(end)\n	indexed, err := l.syncSegments(work, names)\n", "", explorer,

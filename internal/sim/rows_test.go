@@ -142,3 +142,8 @@ func TestFault_F33_RollingRestart(t *testing.T) {
 	assert.Empty(t, r.Problems)
 	assert.Equal(t, map[sim.Fault]int{sim.Stop: nodes, sim.Kill: nodes}, r.Faults)
 }
+
+// What a leader has acknowledged by itself stays while it leads, whatever power is lost.
+func TestAcknowledgedByTheLeaderAlone(t *testing.T) {
+	row(t, sim.Config{Story: sim.Cast{Ones: true}.Load}, sim.Power, sim.PowerAll, sim.SlowDisk)
+}

@@ -53,7 +53,7 @@
 // hunts each; TestMutantsFit keeps the catalogue in step with the code. All are found. Of those about replication, by rule, with the seconds that finding them took on a processor (w: by the clock, on one that was busy with ten other things):
 //
 //	confirm-before-sync              S2   simulation        9 w
-//	fetch-of-any-epoch               R1   replica's model   0
+//	fetch-of-any-epoch               R1   replica's model   6
 //	old-proposal-applied             R1   controller's model 2
 //	old-state-applied                R1   simulation      144 w
 //	answer-of-any-epoch              R1   TestTranscripts           0

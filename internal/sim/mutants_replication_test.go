@@ -6,7 +6,7 @@ package sim_test
 // wrote; R12 who does not reach the controller does not serve.
 var (
 	controllerModel = hunter{dir: "internal/controller/machine", run: "^TestNoCommittedRecordIsLost$|^TestReassignmentsLoseNothing$"}
-	replicaModel    = hunter{dir: "replication/machine", run: "^TestModel$"}
+	replicaModel    = hunter{dir: "replication/machine", run: "^TestModel$", args: "-model.seeds=20000"}
 )
 
 var replicationMutants = []mutant{

@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -8,10 +9,12 @@ import (
 	"time"
 )
 
+var modelSeeds = flag.Uint64("model.seeds", 2000, "how many seeds TestModel runs")
+
 // TestModel lets three to five machines talk to each other and to a simple controller over a network that loses, delays and reorders, while brokers crash, come back, are fenced by mistake and
 // go on as zombies. After every step God's view is checked: what was committed is never lost, altered or committed twice. At the end faults stop, and everything must come together.
 func TestModel(t *testing.T) {
-	seeds := uint64(2000)
+	seeds := *modelSeeds
 	if testing.Short() {
 		seeds = 100
 	}

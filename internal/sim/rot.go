@@ -33,8 +33,8 @@ func (w *World) rot(n *node, rng *rand.Rand) {
 	var names []string
 	dirs, _ := n.disk.ReadDir("data")
 	for _, d := range dirs {
-		if !d.IsDir() || strings.HasPrefix(d.Name(), "__cluster_metadata") || strings.HasSuffix(d.Name(), "-delete") || strings.HasSuffix(d.Name(), "-stray") {
-			continue
+		if !d.IsDir() || strings.HasPrefix(d.Name(), "__cluster_metadata") || strings.HasSuffix(d.Name(), "-delete") || strings.HasSuffix(d.Name(), "-stray") || strings.HasPrefix(d.Name(), soleTopic+"-") {
+			continue // or has no other copy
 		}
 		files, _ := n.disk.ReadDir("data/" + d.Name())
 		var logs []string

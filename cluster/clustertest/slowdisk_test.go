@@ -172,7 +172,9 @@ func TestFault_F19_SlowDiskIsNotWaitedFor(t *testing.T) {
 						bound    time.Duration
 					}{
 						{"before", begun.Add(-4 * time.Second), begun, 5 * time.Millisecond},
-						{"first 25 s", begun, begun.Add(25 * time.Second), 20 * time.Second},
+						// The longest of 360 runs took 22.9 s where the slow node is the active controller, too, and all but one in a hundred 19.8 s: ten until it says that it is slow, a session until another controller
+						// has heard of it, and the sync that is under way.
+						{"first 25 s", begun, begun.Add(25 * time.Second), map[bool]time.Duration{true: 30 * time.Second, false: 20 * time.Second}[x.active]},
 						{"then", begun.Add(25 * time.Second), over, map[bool]time.Duration{true: 10 * time.Millisecond, false: time.Second}[x.noted]},
 						{"after", over.Add(5 * time.Second), over.Add(50 * time.Second), 100 * time.Millisecond},
 					} {

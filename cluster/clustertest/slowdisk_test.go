@@ -131,7 +131,7 @@ func TestFault_F19_SlowDiskIsNotWaitedFor(t *testing.T) {
 		slow   time.Duration
 		active bool // the active controller's disk
 		noted  bool
-	}{{100 * time.Millisecond, false, false}, {time.Second, false, true}, {5 * time.Second, false, true}, {30 * time.Second, false, true}, {600 * time.Millisecond, true, true}, {5 * time.Second, true, true}} {
+	}{{time.Second, false, true}, {5 * time.Second, true, true}, {100 * time.Millisecond, false, false}, {5 * time.Second, false, true}, {30 * time.Second, false, true}, {600 * time.Millisecond, true, true}}[:few(6, 2)] {
 		t.Run(fmt.Sprintf("%v, controller %v", x.slow, x.active), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := measure(t)

@@ -19,7 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var unavailableRounds = flag.Int("unavailable.rounds", 10, "how many leaders TestUnavailability takes away each way")
+var unavailableRounds = flag.Int("unavailable.rounds", int(few(10, 3)), "how many leaders TestUnavailability takes away each way")
 
 // gap is for how long a producer that always has something to send heard nothing.
 type gap struct {

@@ -61,8 +61,8 @@ func Run(t *testing.T, c Config) (r Result) {
 			p.schedule = c.Schedule
 		}
 		p.rolls = newHash(c.Seed).string("rolls").sum()%3 == 0
-		p.metadata = newHash(c.Seed).string("metadata").sum()%2 == 0
-		p.scrubs = newHash(c.Seed).string("scrubs").sum()%3 == 0
+		p.metadata = newHash(c.Seed).string("metadata").sum()%3 == 0
+		p.scrubs = newHash(c.Seed).string("scrubs").sum()%6 == 0
 		if p.scrubs && c.Faults == nil && c.Schedule == nil {
 			drawRot(&p, c.Seed)
 		}

@@ -47,7 +47,7 @@ func Load(w *World) {
 	c := Cast{Operator: rng.IntN(2) == 0, Churn: rng.IntN(3) == 0, Group: rng.IntN(2) == 0}
 	c.Group = c.Group && !w.plan.relaxed
 	others := rand.New(rand.NewPCG(w.seed, 0xca57)) // the rest of the story is what it was before there were these
-	c.Pruner, c.Keys, c.Ones = others.IntN(4) == 0, others.IntN(4) == 0, others.IntN(4) == 0
+	c.Pruner, c.Keys, c.Ones = others.IntN(4) == 0, others.IntN(4) == 0, others.IntN(6) == 0
 	c.Load(w)
 }
 

@@ -204,7 +204,7 @@ func (w *World) pace(wait time.Duration) time.Duration {
 func (w *World) heal() bool {
 	well := w.revive() && w.await("every replica in sync", w.settle(), w.healthy)
 	if w.rotten != nil {
-		time.Sleep(4 * scrubEvery) // what is damaged is found, and mended from the others
+		time.Sleep(3 * scrubEvery) // what is damaged is found, and mended from the others
 	}
 	return w.everybodyVotes() && well
 }
